@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: MIT
+
+adit_SOURCES += src/cli/main.c

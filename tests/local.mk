@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: MIT
+
+check_PROGRAMS += $(fuzz_targets)
+
+# One main() for all fuzz targets: replays the files and directories that it is given.
+if !WITH_FUZZER
+check_LIBRARIES += tests/fuzz/libreplay.a
+endif
+tests_fuzz_libreplay_a_SOURCES = tests/fuzz/replay.c
+
+script_tests += tests/check-includes.sh tests/check-spdx.sh tests/check-man.sh
+
+# run-one starts each test program; a fuzz target gets its corpus.
+TESTS = $(check_PROGRAMS) $(script_tests)
+LOG_COMPILER = $(SHELL) $(srcdir)/tests/run-one
+TEST_EXTENSIONS = .sh
+SH_LOG_COMPILER = $(SHELL)
+AM_TESTS_ENVIRONMENT = MANDOC='$(MANDOC)'; export MANDOC;
+
+EXTRA_DIST += $(script_tests) tests/run-one tests/MUST-RUN tests/fuzz/corpus tests/e2e
