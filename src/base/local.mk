@@ -1,3 +1,8 @@
 # SPDX-License-Identifier: MIT
 
 libadit_a_SOURCES += src/base/err.c src/base/err.h src/base/log.c src/base/log.h
+
+libadit_a_SOURCES += src/base/addr.c src/base/addr.h src/base/target.c src/base/target.h
+check_PROGRAMS += tests/unit/test-addr tests/unit/test-target
+tests_unit_test_addr_SOURCES = tests/unit/test_addr.c
+tests_unit_test_target_SOURCES = tests/unit/test_target.c
