@@ -6,3 +6,4 @@ libadit_a_SOURCES += src/base/addr.c src/base/addr.h src/base/target.c src/base/
 check_PROGRAMS += tests/unit/test-addr tests/unit/test-target
 tests_unit_test_addr_SOURCES = tests/unit/test_addr.c
 tests_unit_test_target_SOURCES = tests/unit/test_target.c
+libadit_a_SOURCES += src/base/loop.c src/base/loop.h src/base/slice.c src/base/slice.h

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Options of pipes: everything about a socket that its opener may choose. docs/pipes.md maps the
+ * options of the design's pipes to these. PIPE_OPTIONS_DEFAULT is a good start.
+ */
+#ifndef ADIT_PIPE_OPTIONS_H
+#define ADIT_PIPE_OPTIONS_H
+
+#include <net/if.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+
+struct pipe_options {
+    uint32_t connect_timeout_ms; /* TCP connect; 0: the system's */
+    uint32_t tls_timeout_ms;     /* TLS handshake, from the connection on */
+    uint32_t linger_ms;          /* after pipe_close(): how long to go on sending what is queued */
+    uint32_t idle_timeout_ms;    /* ends with -ETIMEDOUT when nothing was received for so long; 0: never */
+    uint32_t read_max;           /* bytes read in one go; 0: the kind's own (256 KiB) */
+    uint32_t queue_max;          /* messages or slices kept per subscription; 0: SUBSCRIPTION_QUEUE_MAX */
+    uint32_t unique_max;         /* duplicate filter: message hashes remembered; 0: off */
+    uint32_t send_retries;       /* message pipes: tries again after a transient send error */
+    int protocol;                /* third argument of socket(2) */
+    int reset_on_close;          /* SO_LINGER with 0: close sends RST */
+    bool reuse_addr, reuse_port; /* SO_REUSEADDR, SO_REUSEPORT before bind */
+    bool broadcast;              /* SO_BROADCAST */
+    bool v6only;                 /* listeners on IPv6: not IPv4 as well */
+    bool keep_fd;                /* leave the descriptor open when the pipe ends */
+    struct addr local;           /* explicit route: source address and port; unset: the system's choice */
+    char interface[IF_NAMESIZE]; /* explicit interface: SO_BINDTODEVICE; "": any */
+    uint32_t mark;               /* SO_MARK; 0: none */
+    uint8_t ttl;                 /* IP_TTL / IPV6_UNICAST_HOPS; 0: the system's */
+};
+
+#define PIPE_OPTIONS_DEFAULT \
+    { \
+        .connect_timeout_ms = 10000, .tls_timeout_ms = 5000, .linger_ms = 10000, .send_retries = 2 \
+    }
+
+/* Applies what is set to a new socket, before bind and connect, and binds it when local or reuse ask for it. 0 or a negated errno. */
+int pipe_options_apply(const struct pipe_options *options, int fd, int family);
+
+#endif
