@@ -9,6 +9,7 @@ endif
 tests_fuzz_libreplay_a_SOURCES = tests/fuzz/replay.c
 
 script_tests += tests/check-includes.sh tests/check-spdx.sh tests/check-man.sh
+script_tests += tests/check-fetch-lwip.sh
 
 # run-one starts each test program; a fuzz target gets its corpus.
 TESTS = $(check_PROGRAMS) $(script_tests)
@@ -17,4 +18,5 @@ TEST_EXTENSIONS = .sh
 SH_LOG_COMPILER = $(SHELL)
 AM_TESTS_ENVIRONMENT = MANDOC='$(MANDOC)'; export MANDOC;
 
-EXTRA_DIST += $(script_tests) tests/run-one tests/MUST-RUN tests/fuzz/corpus tests/e2e
+EXTRA_DIST += $(script_tests) tests/run-one tests/run-quickstart.sh tests/MUST-RUN tests/fuzz/corpus
+EXTRA_DIST += tests/e2e $(wildcard $(srcdir)/tests/bench $(srcdir)/tests/lab)
