@@ -1,1 +1,7 @@
 # SPDX-License-Identifier: MIT
+
+libadit_a_SOURCES += src/egress/policy.c src/egress/policy.h
+check_PROGRAMS += tests/unit/test-policy
+tests_unit_test_policy_SOURCES = tests/unit/test_policy.c
+fuzz_targets += tests/fuzz/fuzz-policy
+tests_fuzz_fuzz_policy_SOURCES = tests/fuzz/fuzz_policy.c
