@@ -254,7 +254,8 @@ static ssize_t read_slices(struct tcp_pipe *tcp, size_t want, struct slice slice
 
         slices[blocks].block = block_new();
         slices[blocks].data = block_start(slices[blocks].block);
-        iov[blocks++] = (struct iovec){slices[blocks].data, part};
+        iov[blocks] = (struct iovec){slices[blocks].data, part};
+        blocks++;
         asked += part;
     }
     do {
