@@ -20,3 +20,6 @@ AM_TESTS_ENVIRONMENT = MANDOC='$(MANDOC)'; export MANDOC;
 
 EXTRA_DIST += $(script_tests) tests/run-one tests/run-quickstart.sh tests/MUST-RUN tests/fuzz/corpus
 EXTRA_DIST += tests/e2e $(wildcard $(srcdir)/tests/bench $(srcdir)/tests/lab)
+
+# The benchmark compiles its own load tool.
+EXTRA_DIST += tests/bench
