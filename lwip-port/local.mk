@@ -22,7 +22,7 @@ $(lwip_objects): lwip-port/lwip/%.o: $(LWIP_DIR)/src/%.c \
 		lwip-port/lwipopts.h lwip-port/lwip_port_hooks.h lwip-port/arch/cc.h
 	@$(MKDIR_P) $(@D)
 	$(AM_V_CC)$(CC) $(DEFS) $(LWIP_CPPFLAGS) -D_GNU_SOURCE= $(HARD_CPPFLAGS) $(CPPFLAGS) \
-		-std=gnu11 -w $(HARD_CFLAGS) $(SAN_CFLAGS) $(CFLAGS) -c -o $@ $<
+		-std=gnu11 -w $(HARD_CFLAGS) $(SAN_CFLAGS) $(LTO_CFLAGS) $(CFLAGS) -c -o $@ $<
 
 $(LWIP_LIB): $(lwip_objects)
 	$(AM_V_AR)rm -f $@ && $(AR) $(ARFLAGS) $@ $(lwip_objects) && $(RANLIB) $@
