@@ -1,0 +1,695 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Theory of operation
+ *
+ * Values come from three sources, each stronger than the one before: the table's defaults, the file, the command
+ * line. For every key the parser remembers the strongest source so far (struct origin). A stronger one
+ * replaces, also a whole list; one as strong adds to a list, overrides (command line) or is an error (a file
+ * that sets a key twice); a weaker one is checked and dropped. So the order of calls does not matter.
+ *
+ * inih splits lines into names and values. It reads through line_read(), which gives it lines that it cannot
+ * misread: without leading blanks (an indented key is no continuation of the line before) and without
+ * comments; a line longer than inih's own buffer arrives without its value, which the handler then
+ * takes from the reader. inih neither tells line numbers nor more than the first bad line, nor empty
+ * sections, so the reader also counts, checks each line's form, and keeps the section.
+ *
+ * Nothing stops at an error: all are collected (CONFIG_ERRORS_MAX of them in full), for the user to repair in one
+ * go. A configuration with errors is not to be used. Errors name keys, never values of tickets.
+ */
+#include "config/config.h"
+
+#include <ctype.h>
+#include <ini.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "config/config_int.h"
+
+/* inih's buffer has 200 bytes by default; a name takes less than half. */
+#define INI_LINE_BYTES 190
+#define INI_NAME_BYTES 80
+
+enum source { SOURCE_DEFAULT, SOURCE_FILE, SOURCE_OPTION };
+
+struct origin {
+    enum source source;
+    int line;
+};
+
+struct messages {
+    char **items;
+    size_t kept, count;
+};
+
+struct config_parser {
+    struct config *config;
+    struct origin *origins;      /* one a key */
+    struct origin *peer_origins; /* peers x keys */
+    struct messages errors, notes;
+    /* while reading a file */
+    const char *file;
+    const char *next, *end;
+    int line;
+    char *buf;           /* CONFIG_LINE_MAX_BYTES + 1 */
+    const char *value;   /* the line's, when it was too long for inih; else NULL */
+    char *section;       /* NULL: none yet, or an unknown one */
+    bool section_wrong;
+};
+
+/* --- Messages -------------------------------------------------------------------------------- */
+
+static void message_add(struct messages *messages, const char *where, int line, const char *format,
+                        va_list args)
+{
+    char text[512];
+    size_t len = 0;
+
+    messages->count++;
+    if (messages->kept == CONFIG_ERRORS_MAX)
+        return;
+    if (line > 0)
+        len = (size_t)snprintf(text, sizeof text, "%.200s:%d: ", where, line);
+    else
+        len = (size_t)snprintf(text, sizeof text, "%.200s: ", where);
+    vsnprintf(text + len, sizeof text - len, format, args);
+    char **items = reallocarray(messages->items, messages->kept + 1, sizeof *items);
+    if (items == NULL)
+        return;
+    messages->items = items;
+    if ((items[messages->kept] = strdup(text)) != NULL)
+        messages->kept++;
+}
+
+__attribute__((format(printf, 4, 5))) static int
+error_add(struct config_parser *parser, const char *where, int line, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    message_add(&parser->errors, where, line, format, args);
+    va_end(args);
+    return ADIT_EFORMAT;
+}
+
+__attribute__((format(printf, 4, 5))) static void
+note_add(struct config_parser *parser, const char *where, int line, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    message_add(&parser->notes, where, line, format, args);
+    va_end(args);
+}
+
+static void messages_free(struct messages *messages)
+{
+    for (size_t i = 0; i < messages->kept; i++)
+        free(messages->items[i]);
+    free(messages->items);
+}
+
+size_t config_error_count(const struct config *config)
+{
+    return config->parser->errors.count;
+}
+
+const char *config_error(const struct config *config, size_t index)
+{
+    const struct messages *errors = &config->parser->errors;
+    return index < errors->kept ? errors->items[index] : NULL;
+}
+
+const char *config_note(const struct config *config, size_t index)
+{
+    const struct messages *notes = &config->parser->notes;
+    return index < notes->kept ? notes->items[index] : NULL;
+}
+
+/* --- Sections and keys ----------------------------------------------------------------------- */
+
+bool config_is_peer_name(const char *name)
+{
+    size_t len = strlen(name);
+
+    if (len == 0 || len > CONFIG_PEER_NAME_MAX || name[0] == '-' || name[0] == '.')
+        return false;
+    for (size_t i = 0; i < len; i++)
+        if (!isalnum((unsigned char)name[i]) && strchr("-_.", name[i]) == NULL)
+            return false;
+    return true;
+}
+
+/* How many letters must be added, dropped or changed to make one of the other; capped texts. */
+static size_t distance(const char *a, const char *b)
+{
+    size_t row[32], la = strnlen(a, 30), lb = strnlen(b, 30);
+
+    for (size_t j = 0; j <= lb; j++)
+        row[j] = j;
+    for (size_t i = 1; i <= la; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= lb; j++) {
+            size_t best = diagonal + (a[i - 1] != b[j - 1]);
+            diagonal = row[j];
+            if (row[j] + 1 < best)
+                best = row[j] + 1;
+            if (row[j - 1] + 1 < best)
+                best = row[j - 1] + 1;
+            row[j] = best;
+        }
+    }
+    return row[lb];
+}
+
+static bool is_peer_section(const char *section)
+{
+    return strncmp(section, "peer", 4) == 0 && (section[4] == ' ' || section[4] == '\t');
+}
+
+static const char *section_kind(const char *section)
+{
+    return is_peer_section(section) ? "peer" : section;
+}
+
+static bool section_exists(const char *kind)
+{
+    size_t count;
+    const struct config_key *keys = config_keys(&count);
+
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(keys[i].section, kind) == 0)
+            return true;
+    return false;
+}
+
+static const struct config_key *key_find(const char *kind, const char *name)
+{
+    size_t count;
+    const struct config_key *keys = config_keys(&count);
+
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(keys[i].section, kind) == 0 && strcmp(keys[i].name, name) == 0)
+            return &keys[i];
+    return NULL;
+}
+
+static int unknown_section(struct config_parser *parser, const char *where, int line,
+                           const char *section)
+{
+    size_t count, best = 4;
+    const struct config_key *keys = config_keys(&count), *near = NULL;
+
+    if (strcmp(section, "peer") == 0)
+        return error_add(parser, where, line, "a peer's section has its name: [peer NAME]");
+    for (size_t i = 0; i < count; i++) {
+        size_t d = distance(section, keys[i].section);
+        if (d < best) {
+            best = d;
+            near = &keys[i];
+        }
+    }
+    if (near != NULL)
+        return error_add(parser, where, line, "unknown section [%.60s]; did you mean [%s]?", section,
+                         near->section);
+    return error_add(parser, where, line, "unknown section [%.60s]", section);
+}
+
+static int unknown_key(struct config_parser *parser, const char *where, int line, const char *kind,
+                       const char *name)
+{
+    size_t count, best = strlen(name) > 5 ? 4 : 3;
+    const struct config_key *keys = config_keys(&count), *near = NULL;
+
+    for (size_t i = 0; i < count; i++) {
+        /* The same name elsewhere is likelier than a similar one here. */
+        bool here = strcmp(keys[i].section, kind) == 0;
+        size_t d = distance(name, keys[i].name) + (here ? 0 : 1);
+        if (d < best && (here || d == 1)) {
+            best = d;
+            near = &keys[i];
+        }
+    }
+    if (near == NULL)
+        return error_add(parser, where, line, "unknown key '%.60s' in [%s]", name, kind);
+    return error_add(parser, where, line, "unknown key '%.60s' in [%s]; did you mean %s.%s?", name,
+                     kind, near->section, near->name);
+}
+
+/* --- Peers ----------------------------------------------------------------------------------- */
+
+const struct config_peer *config_peer_find(const struct config *config, const char *name)
+{
+    for (size_t i = 0; i < config->peer_count; i++)
+        if (strcmp(config->peers[i].name, name) == 0)
+            return &config->peers[i];
+    return NULL;
+}
+
+/* The peer of [peer NAME], made if it is new. NULL: refused, and said so. */
+static struct config_peer *peer_open(struct config_parser *parser, const char *where, int line,
+                                     const char *name)
+{
+    struct config *config = parser->config;
+    struct config_peer *found = (struct config_peer *)config_peer_find(config, name);
+    size_t key_count;
+
+    if (found != NULL)
+        return found;
+    if (!config_is_peer_name(name)) {
+        error_add(parser, where, line,
+                  "'%.60s' cannot be a peer's name: up to %d letters, digits, '-', '_' and '.'", name,
+                  CONFIG_PEER_NAME_MAX);
+        return NULL;
+    }
+    if (config->peer_count == CONFIG_PEERS_MAX) {
+        error_add(parser, where, line, "more than %d peers", CONFIG_PEERS_MAX);
+        return NULL;
+    }
+    config_keys(&key_count);
+    struct config_peer *peers =
+        reallocarray(config->peers, config->peer_count + 1, sizeof *config->peers);
+    if (peers == NULL)
+        return NULL;
+    config->peers = peers;
+    struct origin *origins = reallocarray(parser->peer_origins, config->peer_count + 1,
+                                          key_count * sizeof *origins);
+    if (origins == NULL)
+        return NULL;
+    parser->peer_origins = origins;
+    struct config_peer *peer = &peers[config->peer_count];
+    *peer = (struct config_peer){.name = strdup(name), .ticket = strdup(""), .line = line};
+    memset(origins + config->peer_count * key_count, 0, key_count * sizeof *origins);
+    config->peer_count++;
+    return peer;
+}
+
+/* --- Setting --------------------------------------------------------------------------------- */
+
+static bool is_list(const struct config_key *key)
+{
+    return key->type >= CONFIG_ADDRS;
+}
+
+/* Checks a value that a stronger source has already overridden. */
+static int value_check(const struct config_key *key, const char *text, char *why)
+{
+    union {
+        uint64_t number;
+        char *string;
+        struct config_strategies strategies;
+        struct config_strings list;
+        struct node_id id;
+    } scratch;
+
+    memset(&scratch, 0, sizeof scratch);
+    int rc = value_set(key, text, &scratch, why);
+    value_clear(key, &scratch);
+    return rc;
+}
+
+static int key_set(struct config_parser *parser, const struct config_key *key, void *field,
+                   struct origin *origin, enum source source, const char *where, int line,
+                   const char *text)
+{
+    char why[CONFIG_WHY_MAX] = "out of memory";
+    int rc = 0;
+
+    for (const char *p = text; *p != '\0'; p++)
+        if ((unsigned char)*p < 0x20 && *p != '\t')
+            return error_add(parser, where, line, "%s.%s: a control character in the value",
+                             key->section, key->name);
+    if (source == SOURCE_FILE && origin->source == SOURCE_FILE && !key->repeat)
+        return error_add(parser, where, line, "%s.%s is set twice; first on line %d", key->section,
+                         key->name, origin->line);
+    if (source < origin->source) {
+        rc = is_list(key) && *text == '\0' ? 0 : value_check(key, text, why);
+    } else if (is_list(key)) {
+        /* An empty value empties the list: what the default or the file has is not wanted. */
+        if (source > origin->source || !key->repeat || *text == '\0')
+            value_clear(key, field);
+        if (*text != '\0')
+            rc = value_set(key, text, field, why);
+    } else {
+        rc = value_set(key, text, field, why);
+    }
+    if (source >= origin->source)
+        *origin = (struct origin){source, line};
+    if (rc != 0)
+        return error_add(parser, where, line, "%s.%s: %s", key->section, key->name, why);
+    if (key->unused)
+        note_add(parser, where, line, "%s.%s is not used by this version", key->section, key->name);
+    return 0;
+}
+
+/* section: "path", "peer home" */
+static int setting_apply(struct config_parser *parser, enum source source, const char *where,
+                         int line, const char *section, const char *name, const char *value)
+{
+    const char *kind = section_kind(section);
+    size_t count;
+    const struct config_key *keys = config_keys(&count);
+    const struct config_key *key = key_find(kind, name);
+
+    if (key == NULL && !section_exists(kind))
+        return unknown_section(parser, where, line, section);
+    if (key == NULL)
+        return unknown_key(parser, where, line, kind, name);
+    if (!is_peer_section(section)) {
+        if (strcmp(kind, "peer") == 0)
+            return unknown_section(parser, where, line, section);
+        return key_set(parser, key, (char *)parser->config + key->offset,
+                       &parser->origins[key - keys], source, where, line, value);
+    }
+
+    struct config_peer *peer =
+        peer_open(parser, where, line, section + 5 + strspn(section + 5, " \t"));
+    if (peer == NULL)
+        return ADIT_EFORMAT;
+    size_t index = (size_t)(peer - parser->config->peers);
+    int rc = key_set(parser, key, (char *)peer + key->offset,
+                     &parser->peer_origins[index * count + (size_t)(key - keys)], source, where,
+                     line, value);
+    if (rc == 0 && key->type == CONFIG_NODE_ID)
+        peer->has_id = true;
+    return rc;
+}
+
+int config_set(struct config *config, const char *assignment)
+{
+    struct config_parser *parser = config->parser;
+    const char *equals = strchr(assignment, '=');
+    char path[128], where[140];
+
+    if (equals == NULL || (size_t)(equals - assignment) >= sizeof path)
+        return error_add(parser, "-o", 0, "'%.60s' is not SECTION.KEY=VALUE", assignment);
+    if (strlen(equals) > CONFIG_LINE_MAX_BYTES)
+        return error_add(parser, "-o", 0, "the value is too long");
+    memcpy(path, assignment, (size_t)(equals - assignment));
+    path[equals - assignment] = '\0';
+    snprintf(where, sizeof where, "-o %s", path);
+    char *dot = strrchr(path, '.');
+    if (dot == NULL || dot == path || dot[1] == '\0')
+        return error_add(parser, where, 0, "write SECTION.KEY=VALUE, as in path.hold=60s");
+    *dot = '\0';
+    if (strncmp(path, "peer.", 5) == 0)
+        path[4] = ' ';
+    return setting_apply(parser, SOURCE_OPTION, where, 0, path, dot + 1, equals + 1);
+}
+
+/* --- Reading files --------------------------------------------------------------------------- */
+
+static char *trim(char *text)
+{
+    while (isspace((unsigned char)*text))
+        text++;
+    size_t len = strlen(text);
+    while (len > 0 && isspace((unsigned char)text[len - 1]))
+        text[--len] = '\0';
+    return text;
+}
+
+/* A '#' or ';' at the beginning or after a blank starts a comment. */
+static void comment_cut(char *text)
+{
+    for (char *p = text; *p != '\0'; p++) {
+        if ((*p == '#' || *p == ';') && (p == text || isspace((unsigned char)p[-1]))) {
+            *p = '\0';
+            return;
+        }
+    }
+}
+
+static void section_begin(struct config_parser *parser, char *line)
+{
+    char *end = strchr(line, ']');
+
+    free(parser->section);
+    parser->section = NULL;
+    parser->section_wrong = true;
+    if (end == NULL || end[1] != '\0') {
+        error_add(parser, parser->file, parser->line, "a section is written [NAME]");
+        return;
+    }
+    *end = '\0';
+    const char *name = trim(line + 1);
+    if (is_peer_section(name)) {
+        if (peer_open(parser, parser->file, parser->line, name + 5 + strspn(name + 5, " \t")) ==
+            NULL)
+            return;
+    } else if (!section_exists(name) || strcmp(name, "peer") == 0) {
+        unknown_section(parser, parser->file, parser->line, name);
+        return;
+    }
+    parser->section = strdup(name);
+    parser->section_wrong = parser->section == NULL;
+}
+
+/* Copies the next line of the text to parser->buf, with or without its newline. false: no more. */
+static bool line_fetch(struct config_parser *parser)
+{
+    if (parser->next == parser->end)
+        return false;
+    size_t left = (size_t)(parser->end - parser->next);
+    const char *newline = memchr(parser->next, '\n', left);
+    size_t len = newline != NULL ? (size_t)(newline - parser->next) : left;
+
+    parser->line++;
+    parser->buf[0] = '\0';
+    if (len > CONFIG_LINE_MAX_BYTES)
+        error_add(parser, parser->file, parser->line, "the line is longer than %d bytes",
+                  CONFIG_LINE_MAX_BYTES);
+    else if (memchr(parser->next, '\0', len) != NULL)
+        error_add(parser, parser->file, parser->line, "a NUL byte in the line");
+    else {
+        memcpy(parser->buf, parser->next, len);
+        parser->buf[len] = '\0';
+    }
+    parser->next += len + (newline != NULL);
+    return true;
+}
+
+/* inih's reader: like fgets(), out has size bytes. */
+static char *line_read(char *out, int size, void *arg)
+{
+    struct config_parser *parser = arg;
+
+    (void)size; /* at least INI_LINE_BYTES */
+    if (!line_fetch(parser))
+        return NULL;
+    strcpy(out, "\n");
+    parser->value = NULL;
+    char *line = parser->buf;
+    if (parser->line == 1 && strncmp(line, "\xef\xbb\xbf", 3) == 0)
+        line += 3;
+    comment_cut(line);
+    line = trim(line);
+    if (*line == '\0')
+        return out;
+    if (*line == '[') {
+        section_begin(parser, line);
+        return out;
+    }
+    if (parser->section_wrong)
+        return out;
+    if (parser->section == NULL) {
+        error_add(parser, parser->file, parser->line, "a key before the first [SECTION]");
+        return out;
+    }
+    size_t name_len = strcspn(line, "=:");
+    if (line[name_len] == '\0' || name_len == 0) {
+        error_add(parser, parser->file, parser->line, "'%.40s' is not KEY = VALUE", line);
+        return out;
+    }
+    if (strlen(line) < INI_LINE_BYTES) {
+        strcpy(out, line);
+    } else if (name_len < INI_NAME_BYTES) {
+        memcpy(out, line, name_len + 1);
+        out[name_len + 1] = '\0';
+        parser->value = trim(line + name_len + 1);
+    } else {
+        error_add(parser, parser->file, parser->line, "'%.40s...' is no key", line);
+    }
+    return out;
+}
+
+static int line_handle(void *arg, const char *section, const char *name, const char *value)
+{
+    struct config_parser *parser = arg;
+
+    (void)section; /* inih's copy may be cut short */
+    setting_apply(parser, SOURCE_FILE, parser->file, parser->line, parser->section, name,
+                  parser->value != NULL ? parser->value : value);
+    return 1;
+}
+
+int config_parse(struct config *config, const char *text, size_t len, const char *name)
+{
+    struct config_parser *parser = config->parser;
+    size_t before = parser->errors.count;
+
+    parser->buf = malloc(CONFIG_LINE_MAX_BYTES + 1);
+    if (parser->buf == NULL)
+        return -ENOMEM;
+    parser->file = name;
+    parser->next = text;
+    parser->end = text + len;
+    parser->line = 0;
+    parser->section_wrong = false;
+    int rc = ini_parse_stream(line_read, parser, line_handle, parser);
+    if (rc != 0 && parser->errors.count == before)
+        error_add(parser, name, rc > 0 ? rc : 0, "not understood");
+    free(parser->buf);
+    free(parser->section);
+    parser->buf = parser->section = NULL;
+    parser->file = NULL;
+    return parser->errors.count == before ? 0 : ADIT_EFORMAT;
+}
+
+int config_load(struct config *config, const char *path)
+{
+    char *text = NULL;
+    struct stat st;
+    FILE *file = fopen(path, "re");
+    int rc = 0;
+
+    if (file == NULL || fstat(fileno(file), &st) != 0)
+        rc = -errno;
+    else if (S_ISDIR(st.st_mode))
+        rc = -EISDIR;
+    else if ((text = malloc(CONFIG_FILE_MAX_BYTES + 1)) == NULL)
+        rc = -ENOMEM;
+    if (rc != 0) {
+        error_add(config->parser, path, 0, "cannot be read: %s", err_text(rc));
+        goto out;
+    }
+    size_t len = fread(text, 1, CONFIG_FILE_MAX_BYTES + 1, file);
+    if (ferror(file)) {
+        rc = -EIO;
+        error_add(config->parser, path, 0, "cannot be read: %s", err_text(rc));
+    } else if (len > CONFIG_FILE_MAX_BYTES) {
+        rc = error_add(config->parser, path, 0, "longer than %d bytes", CONFIG_FILE_MAX_BYTES);
+    } else {
+        rc = config_parse(config, text, len, path);
+    }
+out:
+    free(text);
+    if (file != NULL)
+        fclose(file);
+    return rc;
+}
+
+/* --- The whole ------------------------------------------------------------------------------- */
+
+/* Was any of the keys that say who a peer is given (rightly or not)? */
+static bool peer_is_told(const struct config_parser *parser, size_t index)
+{
+    size_t count;
+    const struct config_key *keys = config_keys(&count);
+    const struct origin *origins = &parser->peer_origins[index * count];
+
+    for (size_t i = 0; i < count; i++)
+        if ((keys[i].type == CONFIG_NODE_ID || keys[i].type == CONFIG_TICKET) &&
+            origins[i].source != SOURCE_DEFAULT)
+            return true;
+    return false;
+}
+
+static void peers_check(struct config_parser *parser)
+{
+    struct config *config = parser->config;
+
+    for (size_t i = 0; i < config->peer_count; i++) {
+        struct config_peer *peer = &config->peers[i];
+        if (!peer_is_told(parser, i))
+            error_add(parser, "configuration", 0, "[peer %s] has neither id nor ticket", peer->name);
+        for (size_t j = 0; peer->has_id && j < i; j++)
+            if (config->peers[j].has_id && node_id_equal(&peer->id, &config->peers[j].id))
+                error_add(parser, "configuration", 0, "[peer %s] and [peer %s] have the same id",
+                          config->peers[j].name, peer->name);
+    }
+}
+
+int config_finish(struct config *config)
+{
+    struct config_parser *parser = config->parser;
+    size_t before = parser->errors.count;
+
+    peers_check(parser);
+    if (config->path.dial_retry_us > config->path.dial_retry_max_us)
+        error_add(parser, "configuration", 0,
+                  "path.dial_retry is longer than path.dial_retry_max; make it shorter");
+    if (config->turn.password_file[0] != '\0' && config->turn.secret_file[0] != '\0')
+        error_add(parser, "configuration", 0,
+                  "turn.password_file and turn.secret_file are both set; keep one");
+    return parser->errors.count == before ? 0 : ADIT_EFORMAT;
+}
+
+static int defaults_set(struct config *config)
+{
+    char why[CONFIG_WHY_MAX];
+    size_t count;
+    const struct config_key *keys = config_keys(&count);
+
+    for (size_t i = 0; i < count; i++) {
+        void *field = (char *)config + keys[i].offset;
+        const char *text = keys[i].fallback;
+        if (strcmp(keys[i].section, "peer") == 0)
+            continue;
+        bool string = keys[i].type == CONFIG_STRING || keys[i].type == CONFIG_FILE;
+        if (text == NULL && !string)
+            continue;
+        if (value_set(&keys[i], text != NULL ? text : "", field, why) != 0)
+            return -ENOMEM;
+    }
+    return 0;
+}
+
+struct config *config_new(void)
+{
+    struct config *config = calloc(1, sizeof *config);
+    size_t count;
+
+    config_keys(&count);
+    if (config == NULL)
+        return NULL;
+    config->parser = calloc(1, sizeof *config->parser);
+    if (config->parser == NULL)
+        goto fail;
+    config->parser->config = config;
+    config->parser->origins = calloc(count, sizeof *config->parser->origins);
+    if (config->parser->origins == NULL || defaults_set(config) != 0)
+        goto fail;
+    return config;
+fail:
+    config_free(config);
+    return NULL;
+}
+
+void config_free(struct config *config)
+{
+    size_t count;
+    const struct config_key *keys = config_keys(&count);
+
+    if (config == NULL)
+        return;
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(keys[i].section, "peer") != 0)
+            value_clear(&keys[i], (char *)config + keys[i].offset);
+    for (size_t i = 0; i < config->peer_count; i++) {
+        free(config->peers[i].name);
+        free(config->peers[i].ticket);
+    }
+    free(config->peers);
+    if (config->parser != NULL) {
+        messages_free(&config->parser->errors);
+        messages_free(&config->parser->notes);
+        free(config->parser->origins);
+        free(config->parser->peer_origins);
+        free(config->parser);
+    }
+    free(config);
+}
