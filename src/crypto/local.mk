@@ -4,7 +4,8 @@ libadit_a_SOURCES += \
 	src/crypto/base32.c src/crypto/base32.h \
 	src/crypto/identity.c src/crypto/identity.h src/crypto/identity_int.h \
 	src/crypto/preface.c src/crypto/preface.h \
-	src/crypto/tls_context.c src/crypto/tls_context.h
+	src/crypto/tls_context.c src/crypto/tls_context.h \
+	src/crypto/tls_socket.c src/crypto/tls_socket.h
 
 check_PROGRAMS += tests/unit/test-identity tests/unit/test-tls-context
 tests_unit_test_identity_SOURCES = tests/unit/test_identity.c
