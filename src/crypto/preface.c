@@ -12,13 +12,10 @@
  */
 #include "crypto/preface.h"
 
-#include <openssl/crypto.h>
-#include <openssl/err.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
 #include <string.h>
 
 #include "base/err.h"
+#include "crypto/hash.h"
 
 #define PREFACE_TIME_BYTES 8
 #define PREFACE_MAC_BYTES  16
@@ -31,18 +28,17 @@ static int preface_mac(const struct node_id *responder, const uint8_t *bytes,
                        uint8_t mac[PREFACE_MAC_BYTES])
 {
     uint8_t input[sizeof preface_label - 1 + NODE_ID_BYTES];
-    uint8_t key[EVP_MAX_MD_SIZE], full[EVP_MAX_MD_SIZE];
-    unsigned key_len, full_len;
+    uint8_t key[HASH_BYTES], full[HASH_BYTES];
+    int result;
 
     memcpy(input, preface_label, sizeof preface_label - 1);
     memcpy(input + sizeof preface_label - 1, responder->key, NODE_ID_BYTES);
-    if (EVP_Digest(input, sizeof input, key, &key_len, EVP_sha256(), NULL) != 1 ||
-        !HMAC(EVP_sha256(), key, (int)key_len, bytes, PREFACE_MAC_OFFSET, full, &full_len)) {
-        ERR_clear_error();
-        return ADIT_ECRYPTO;
-    }
-    memcpy(mac, full, PREFACE_MAC_BYTES);
-    return 0;
+    result = hash_sha256(input, sizeof input, key);
+    if (result == 0)
+        result = hash_hmac_sha256(key, sizeof key, bytes, PREFACE_MAC_OFFSET, full);
+    if (result == 0)
+        memcpy(mac, full, PREFACE_MAC_BYTES);
+    return result;
 }
 
 int preface_build(const struct node_id *responder, const struct preface *preface,
@@ -65,7 +61,7 @@ int preface_parse(const struct node_id *responder, const uint8_t *data, size_t l
     result = preface_mac(responder, data, mac);
     if (result < 0)
         return result;
-    if (CRYPTO_memcmp(mac, data + PREFACE_MAC_OFFSET, sizeof mac) != 0)
+    if (!hash_equal(mac, data + PREFACE_MAC_OFFSET, sizeof mac))
         return ADIT_EAUTH;
     memcpy(preface->random, data, PREFACE_RANDOM_BYTES);
     preface->time_s = 0;
