@@ -1,1 +1,9 @@
 # SPDX-License-Identifier: MIT
+
+libadit_a_SOURCES += src/ingress/front.c src/ingress/front.h src/ingress/front_int.h \
+	src/ingress/front_listener.c src/ingress/outlet.h \
+	src/ingress/socks.c src/ingress/socks.h src/ingress/socks_conn.c \
+	src/ingress/http.c src/ingress/http.h src/ingress/http_conn.c src/ingress/http_int.h \
+	src/ingress/http_page.c src/ingress/http_page.h \
+	src/ingress/http_rewrite.c src/ingress/http_rewrite.h src/ingress/http_stream.c \
+	src/ingress/users.c src/ingress/users.h
