@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: MIT
+"""Paths come and go; streams stay. In each of these a big download, a big upload and an
+interactive echo run at once; every byte is checked, and how long each was silent is printed."""
+
+import os
+import time
+
+from harness import Failure, Net, Relay, await_true, check, equal, test, within
+
+
+class Traffic:
+    """A download, an upload and an echo through a gateway, to a server beside the exit."""
+
+    def __init__(self, t, net, g, size, fractions):
+        self.t, self.size = t, size
+        self.to = t.server(ns=net.exit, listen=f"{net.EXIT}:0")
+        marks = [x for f in fractions for x in ("--mark", int(size * f))]
+        self.echo = self.start("echo", g, net, "echo", 3600, 64, "--pause", 2)
+        self.down = self.start("down", g, net, "bulk", "down", size, 1, "--verify", *marks)
+        self.up = self.start("up", g, net, "bulk", "up", size, 1, "--verify")
+        for p in (self.echo, self.down, self.up):
+            p.expect("^started")
+
+    def start(self, name, g, net, *argv):
+        return self.t.load(*argv, to=self.to, via=g, ns=net.client, name=name)
+
+    def await_mark(self):
+        self.down.expect("^mark", 60 * self.t.slow)
+
+    def finish(self, seconds=90):
+        """The longest silence of each in ms; raises when a byte was lost, repeated, changed."""
+        results = {}
+        for p in (self.down, self.up):
+            r = p.result(seconds * self.t.slow)
+            check(r["complete"] and r["bytes"] == self.size,
+                  f"{p.name}: {r['bytes']} bytes of {self.size}")
+            results[p.name] = r["stall_ms"]
+        check(self.echo.running(), f"the echo broke: {self.echo.log.text()}")
+        self.echo.p.terminate()
+        results["echo"] = self.echo.result(30)["max_us"] / 1e3
+        self.t.note("silent for at most " + ", ".join(f"{k} {v:.0f} ms" for k, v in results.items()))
+        return results
+
+
+def size_for(t):
+    return (1 << 30) if t.long and not t.sanitized else (200 if t.sanitized else 600) << 20
+
+
+def limit(t, results, seconds):
+    worst = max(results.values()) / 1e3
+    check(worst < seconds * (2 if t.sanitized else 1),
+          f"silent for {worst:.1f} s, {seconds} s allowed")
+
+
+@test("paths: the connection is reset five times in mid transfer", timeout=120)
+def killed(t):
+    net = Net(t)
+    e, g, relay = net.relayed_pair()
+    traffic = Traffic(t, net, g, size_for(t), (0.1, 0.3, 0.5, 0.7, 0.9))
+    for i in range(5):
+        traffic.await_mark()
+        check(relay.kill(reset=i % 2 == 0) > 0, "there was a connection to cut")
+    limit(t, traffic.finish(), 3)
+    check(relay.made >= 6, f"{relay.made} path connections were made in all")
+
+
+@test("paths: the connection falls silent in mid transfer; a new one would work", timeout=120)
+def silent(t):
+    net = Net(t)
+    e, g, relay = net.relayed_pair()
+    traffic = Traffic(t, net, g, size_for(t), (0.3, 0.7))
+    for _ in range(2):
+        traffic.await_mark()
+        relay.stall()
+    limit(t, traffic.finish(), 5)
+
+
+@test("paths: the connection hangs for a second and goes on", timeout=120)
+def hangs(t):
+    net = Net(t)
+    e, g, relay = net.relayed_pair()
+    traffic = Traffic(t, net, g, size_for(t), (0.4,))
+    traffic.await_mark()
+    relay.stall()
+    time.sleep(1)
+    relay.resume()
+    limit(t, traffic.finish(), 5)
+
+
+@test("paths: nothing gets through for 5 s and new connections are refused", timeout=120)
+def refused(t):
+    net = Net(t)
+    e, g, relay = net.relayed_pair()
+    traffic = Traffic(t, net, g, size_for(t), (0.4,))
+    traffic.await_mark()
+    relay.refuse = True
+    relay.kill()
+    time.sleep(5)
+    relay.refuse = False
+    limit(t, traffic.finish(), 5 + 5)
+
+
+@test("paths: interface down for 5 s and up again", timeout=120)
+def interface_down(t):
+    net = Net(t)
+    e, g = net.pair()
+    traffic = Traffic(t, net, g, size_for(t), (0.4,))
+    traffic.await_mark()
+    net.cut()
+    time.sleep(5)
+    net.restore()
+    limit(t, traffic.finish(), 5 + 4)
+
+
+@test("paths: the network loses everything for 5 s", timeout=120)
+def black_hole(t):
+    net = Net(t)
+    e, g = net.pair()
+    traffic = Traffic(t, net, g, size_for(t), (0.4,))
+    traffic.await_mark()
+    net.forward(False)
+    time.sleep(5)
+    net.forward(True)
+    limit(t, traffic.finish(), 5 + 4)
+
+
+@test("paths: the network loses everything for 60 s", timeout=240, long=True)
+def black_hole_long(t):
+    net = Net(t)
+    e, g = net.pair()
+    traffic = Traffic(t, net, g, size_for(t), (0.4,))
+    traffic.await_mark()
+    net.forward(False)
+    time.sleep(60)
+    net.forward(True)
+    limit(t, traffic.finish(), 60 + 6)
+
+
+@test("paths: the gateway's address changes twice", timeout=120)
+def renumbered(t):
+    net = Net(t)
+    e, g = net.pair()
+    traffic = Traffic(t, net, g, size_for(t), (0.3, 0.7))
+    for address in ("10.203.1.77", "10.203.1.78"):
+        traffic.await_mark()
+        net.renumber(address)
+    limit(t, traffic.finish(), 5)
+
+
+@test("paths: an idle session whose path died silently works when it is next used", timeout=60)
+def idle_death(t):
+    net = Net(t)
+    e, g, relay = net.relayed_pair()
+    to = t.server(ns=net.exit, listen=f"{net.EXIT}:0")
+    held = t.load("idle", 3, to=to, via=g, ns=net.client, name="held", stdin=-1)
+    held.expect("^ready")
+    relay.stall()
+    began = time.monotonic()
+    held.p.stdin.write(b"x")
+    held.p.stdin.flush()
+    held.expect("^proven", 10 * t.slow)
+    t.note(f"an echo after {time.monotonic() - began:.2f} s")
+    held.p.stdin.close()
+    held.result()
+
+
+@test("paths: the exit is killed and restarted; its streams fail at once, new ones work")
+def exit_killed(t):
+    net = Net(t)
+    e, g = net.pair()
+    to = t.server(ns=net.exit, listen=f"{net.EXIT}:0")
+    held = t.load("echo", 3600, 64, "--pause", 20, to=to, via=g, ns=net.client, name="held")
+    held.expect("^started")
+    port = e.status  # the listener is kept over a restart, so the gateway needs no new ticket
+    e.kill()
+    time.sleep(0.2)
+    check(held.running(), "a stream failed before the exit was back: it could have been a path only")
+    e2 = t.exit(ns=net.exit, listen=f"{net.EXIT}:0", allow=("10.203.0.0/16",), state=e.state)
+    began = time.monotonic()
+    check(held.wait(10 * t.slow) != 0, "the echo ended well")
+    failed = time.monotonic() - began
+    t.load("connect", 4, 0.2, to=to, via=g, ns=net.client, name="new").result(20)
+    t.note(f"old streams failed {failed * 1e3:.0f} ms after the exit was back, new ones worked "
+           f"after {(time.monotonic() - began) * 1e3:.0f} ms")
+    check(failed < 5 * t.slow, "too late")
+    check(e2.running() and port, "the exit runs")
+
+
+@test("paths: the exit stops cleanly; its streams fail at once")
+def exit_stopped(t):
+    e, g = t.pair()
+    to = t.server()
+    held = t.load("echo", 3600, 64, "--pause", 20, to=to, via=g, name="held")
+    held.expect("^started")
+    began = time.monotonic()
+    equal(e.stop(), 0, "the exit's exit code")
+    check(held.wait(10) != 0, "the echo ended well")
+    t.note(f"after {(time.monotonic() - began) * 1e3:.0f} ms")
+    check(time.monotonic() - began < 3 * t.slow, "too late")
+
+
+@test("paths: the gateway stops cleanly and starts again without a ticket")
+def gateway_restarted(t):
+    e, g = t.pair()
+    to = t.server()
+    held = t.load("idle", 20, to=to, via=g, name="held", stdin=-1)
+    held.expect("^ready")
+    began = time.monotonic()
+    equal(g.stop(), 0, "the gateway's exit code, with streams open")
+    took = time.monotonic() - began
+    check(took < 3 * t.slow, f"the gateway took {took:.1f} s to stop")
+    g2 = t.gateway(None, state=g.state)
+    t.load("connect", 4, 0.2, to=to, via=g2, name="new").result(20)
+    check(e.running(), "the exit runs")
+
+
+@test("paths: streams fail when the hold time is over")
+def hold(t):
+    net = Net(t)
+    e, g, relay = net.relayed_pair(exit_options=["path.hold=2s"], gateway_options=["path.hold=2s"])
+    to = t.server(ns=net.exit, listen=f"{net.EXIT}:0")
+    held = t.load("echo", 3600, 64, "--pause", 20, to=to, via=g, ns=net.client, name="held")
+    held.expect("^started")
+    relay.refuse = True
+    relay.kill()
+    began = time.monotonic()
+    check(held.wait(20) != 0, "the echo ended well")
+    took = time.monotonic() - began
+    check(1 < took < 10, f"held for {took:.1f} s, path.hold being 2 s")
+    relay.refuse = False
+    t.load("connect", 4, 0.2, to=to, via=g, ns=net.client, name="new").result(30)
+    t.note(f"held for {took:.1f} s of 2")
+
+
+@test("paths: SIGSTOP of the gateway for 3 s costs nothing but the time", timeout=120)
+def stopped_process(t):
+    net = Net(t)
+    e, g = net.pair()
+    traffic = Traffic(t, net, g, size_for(t), (0.4,))
+    traffic.await_mark()
+    g.p.send_signal(19)
+    time.sleep(3)
+    g.p.send_signal(18)
+    limit(t, traffic.finish(), 3 + 3)

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: MIT
+"""Many streams, slow readers, memory. With the program as users get it, and alone."""
+
+import re
+import time
+
+from harness import Skip, await_true, check, equal, test
+
+KB = 1024
+
+
+def settled(p, seconds=20):
+    """Its RssAnon once it has stopped changing by more than 1 % in half a second."""
+    last = p.rss_anon()
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(0.5)
+        now = p.rss_anon()
+        if abs(now - last) <= last / 100:
+            return now
+        last = now
+    return last
+
+
+def measured(t):
+    if t.sanitized:
+        t.note("memory not judged: built with sanitizers")
+    return not t.sanitized
+
+
+@test("scale: an idle process has less than 5 MB of anonymous memory", plain=True)
+def idle_process(t):
+    e, g = t.pair()
+    to = t.server()
+    t.load("connect", 2, 0.2, to=to, via=g).result()
+    sizes = {p.name: settled(p) / 1e6 for p in (e, g)}
+    t.note(", ".join(f"{name} {mb:.2f} MB" for name, mb in sizes.items()))
+    cpu = g.cpu() + e.cpu()
+    time.sleep(2)
+    t.note(f"{(g.cpu() + e.cpu() - cpu) / 2 * 1e6:.0f} us of CPU a second, both")
+    if measured(t):
+        check(max(sizes.values()) < 5, "more than 5 MB")
+
+
+@test("scale: 5,000 idle streams and 500 busy ones", timeout=180, alone=True, plain=True)
+def many(t):
+    idle, busy = (1000, 100) if t.sanitized else (5000, 500)
+    e, g = t.pair()
+    to = t.server()
+    t.load("connect", 8, 0.3, to=to, via=g).result()
+    before = {p: settled(p) for p in (e, g)}
+    fds = {p: p.fds() for p in (e, g)}
+    began = time.monotonic()
+    held = t.load("idle", idle, to=to, via=g, name="idle", stdin=-1)
+    held.expect("^ready", 60)
+    opened = time.monotonic() - began
+    each = {p.name: (settled(p) - before[p]) / idle for p in (e, g)}
+    t.note(f"{idle} opened in {opened:.1f} s; an idle stream takes "
+           + ", ".join(f"{x:.0f} bytes in the {name}" for name, x in each.items()))
+    if measured(t):
+        check(max(each.values()) < 8 * KB, "an idle stream takes more than 8 KiB")
+    size = busy * (1 << 20)
+    down = t.load("bulk", "down", size, busy, "--verify", to=to, via=g, name="down")
+    up = t.load("bulk", "up", size, busy, "--verify", to=to, via=g, name="up")
+    for p in (down, up):
+        r = p.result(120)
+        equal(r["bytes"], size, p.name)
+        t.note(f"{busy} busy {p.name} {r['bytes'] / r['seconds'] / 1e6:.0f} MB/s")
+    held.p.stdin.write(b"x")
+    held.p.stdin.flush()
+    held.expect("^proven", 60)
+    held.p.stdin.close()
+    held.result()
+    for p in (e, g):
+        await_true(lambda p=p: p.fds() <= fds[p] + 4, f"the {p.name}'s descriptors given back", 20)
+    for p in (g, e):
+        peers = p.status()
+        check(not re.search(r'"streams": *[1-9]', str(peers).replace("'", '"')),
+              f"the {p.name} still has streams: {peers}")
+
+
+@test("scale: one stalled reader slows nobody else", timeout=120, alone=True, plain=True)
+def one_stalled(t):
+    e, g = t.pair()
+    to = t.server()
+    size = (100 if t.sanitized else 600) << 20
+    rates = []
+    for stalled in (0, 1):
+        if stalled:
+            held = t.load("stall", 1, to=to, via=g, name="stalled", stdin=-1)
+            held.expect("^ready")
+            time.sleep(1)  # its windows and buffers fill
+        best = 0
+        for _ in range(2):
+            r = t.load("bulk", "down", size, 1, to=to, via=g).result()
+            best = max(best, r["bytes"] / r["seconds"] / 1e6)
+        rates.append(best)
+    echo = t.load("echo", 1, 64, to=to, via=g, name="echo").result()
+    t.note(f"{rates[0]:.0f} MB/s without, {rates[1]:.0f} beside it; echo p99 {echo['p99_us']:.0f} us")
+    check(rates[1] > rates[0] * 0.5, "much slower beside a stalled reader")
+    check(echo["p99_us"] < 20000 * t.slow, "the echo is slow")
+
+
+def stalled_memory(t, direction):
+    memory = 64
+    extra = 24  # MB beyond session.memory: process, 500 streams' guarantees, path buffers
+    options = [f"session.memory={memory}M"]
+    e, g = t.pair(exit_options=options, gateway_options=options)
+    to = t.server()
+    held = t.load("stall", 500, to=to, via=g, name="stalled", stdin=-1)
+    held.expect("^ready", 60)
+    time.sleep(2)
+    sizes = {p.name: settled(p) / (1 << 20) for p in (e, g)}
+    t.note(", ".join(f"{name} {mb:.1f} MiB" for name, mb in sizes.items())
+           + f" with 500 stalled readers, session.memory = {memory}M")
+    if measured(t):
+        check(max(sizes.values()) < memory + extra, f"more than {memory} + {extra} MiB")
+    r = t.load("bulk", "down", 100 << 20, 4, "--verify", to=to, via=g).result()
+    echo = t.load("echo", 1, 64, to=to, via=g, name="echo").result()
+    up = t.load("bulk", "up", 100 << 20, 4, "--verify", to=to, via=g, name="up").result()
+    t.note(f"others: {r['bytes'] / r['seconds'] / 1e6:.0f} MB/s down, "
+           f"{up['bytes'] / up['seconds'] / 1e6:.0f} up, echo p99 {echo['p99_us']:.0f} us")
+    check(echo["p99_us"] < 50000 * t.slow, "the echo is slow")
+
+
+@test("scale: 500 stalled readers stay within session.memory", timeout=150, alone=True, plain=True)
+def many_stalled(t):
+    stalled_memory(t, "down")
+
+
+@test("scale: session.max_streams is refused honestly, and given back")
+def max_streams(t):
+    e, g = t.pair(exit_options=["exit.max_streams_per_peer=20"])
+    to = t.server()
+    held = t.load("idle", 20, to=to, via=g, name="idle", stdin=-1)
+    held.expect("^ready")
+    p = t.load("connect", 1, 0.1, to=to, via=g, name="over")
+    equal(p.wait(20), 1, "one stream over the limit")
+    check("the proxy answered" in p.log.text(), f"it was not refused, but: {p.log.text()}")
+    held.p.stdin.close()
+    held.result()
+
+    def works():
+        p = t.load("connect", 1, 0.1, to=to, via=g, name="again")
+        return p.wait(20) == 0
+    await_true(works, "streams after others ended", 10)
