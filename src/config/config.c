@@ -46,6 +46,7 @@ struct messages {
 
 struct config_parser {
     struct config *config;
+    bool *present;               /* one a key: its section has been seen */
     struct origin *origins;      /* one a key */
     struct origin *peer_origins; /* peers x keys */
     struct messages errors, notes;
@@ -239,6 +240,27 @@ static int unknown_key(struct config_parser *parser, const char *where, int line
                      kind, near->section, near->name);
 }
 
+static void section_note(struct config_parser *parser, const char *kind)
+{
+    size_t count;
+    const struct config_key *keys = config_keys(&count);
+
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(keys[i].section, kind) == 0)
+            parser->present[i] = true;
+}
+
+bool config_has_section(const struct config *config, const char *section)
+{
+    size_t count;
+    const struct config_key *keys = config_keys(&count);
+
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(keys[i].section, section) == 0)
+            return config->parser->present[i];
+    return false;
+}
+
 /* --- Peers ----------------------------------------------------------------------------------- */
 
 const struct config_peer *config_peer_find(const struct config *config, const char *name)
@@ -361,6 +383,7 @@ static int setting_apply(struct config_parser *parser, enum source source, const
     if (!is_peer_section(section)) {
         if (strcmp(kind, "peer") == 0)
             return unknown_section(parser, where, line, section);
+        section_note(parser, kind);
         return key_set(parser, key, (char *)parser->config + key->offset,
                        &parser->origins[key - keys], source, where, line, value);
     }
@@ -444,6 +467,7 @@ static void section_begin(struct config_parser *parser, char *line)
         unknown_section(parser, parser->file, parser->line, name);
         return;
     }
+    section_note(parser, section_kind(name));
     parser->section = strdup(name);
     parser->section_wrong = parser->section == NULL;
 }
@@ -622,6 +646,11 @@ int config_finish(struct config *config)
     if (config->path.dial_retry_us > config->path.dial_retry_max_us)
         error_add(parser, "configuration", 0,
                   "path.dial_retry is longer than path.dial_retry_max; make it shorter");
+    for (size_t i = 0; i < config->exit.allow.count; i++)
+        if (config->exit.allow.items[i].kind == RULE_ANY && config->exit.allow.items[i].port_low == 0)
+            error_add(parser, "configuration", 0,
+                      "exit.allow: '*' would open nothing, for public addresses are open already; "
+                      "0.0.0.0/0 and ::/0 open all others, *:PORT a port");
     if (config->turn.password_file[0] != '\0' && config->turn.secret_file[0] != '\0')
         error_add(parser, "configuration", 0,
                   "turn.password_file and turn.secret_file are both set; keep one");
@@ -661,7 +690,9 @@ struct config *config_new(void)
         goto fail;
     config->parser->config = config;
     config->parser->origins = calloc(count, sizeof *config->parser->origins);
-    if (config->parser->origins == NULL || defaults_set(config) != 0)
+    config->parser->present = calloc(count, sizeof *config->parser->present);
+    if (config->parser->origins == NULL || config->parser->present == NULL ||
+        defaults_set(config) != 0)
         goto fail;
     return config;
 fail:
@@ -687,6 +718,7 @@ void config_free(struct config *config)
     if (config->parser != NULL) {
         messages_free(&config->parser->errors);
         messages_free(&config->parser->notes);
+        free(config->parser->present);
         free(config->parser->origins);
         free(config->parser->peer_origins);
         free(config->parser);

@@ -214,6 +214,8 @@ const char *config_error(const struct config *config, size_t index);
 /* The same for remarks that are no errors: keys which this version does not use. */
 const char *config_note(const struct config *config, size_t index);
 
+/* Does the file have this section, or an option set a key of it? So a role is asked for ("gateway", "exit", ...). */
+bool config_has_section(const struct config *config, const char *section);
 /* A [peer NAME] section's peer; NULL if there is none. */
 const struct config_peer *config_peer_find(const struct config *config, const char *name);
 /* May this be a peer's name? */

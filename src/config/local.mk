@@ -2,10 +2,13 @@
 
 libadit_a_SOURCES += \
 	src/config/config.c src/config/config.h src/config/config_int.h src/config/keys.c \
-	src/config/rule.c src/config/rule.h src/config/value.c
+	src/config/rule.c src/config/rule.h src/config/value.c \
+	src/config/state.c src/config/state.h src/config/state_int.h src/config/state_text.c
 
-check_PROGRAMS += tests/unit/test-config
+check_PROGRAMS += tests/unit/test-config tests/unit/test-state
+tests_unit_test_state_SOURCES = tests/unit/test_state.c
 tests_unit_test_config_SOURCES = tests/unit/test_config.c
 
-fuzz_targets += tests/fuzz/fuzz-config
+fuzz_targets += tests/fuzz/fuzz-config tests/fuzz/fuzz-state
+tests_fuzz_fuzz_state_SOURCES = tests/fuzz/fuzz_state.c
 tests_fuzz_fuzz_config_SOURCES = tests/fuzz/fuzz_config.c

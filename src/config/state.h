@@ -61,10 +61,12 @@ const struct state_peer *state_peer(const struct state *state, const struct node
 enum state_find state_find_peer(const struct state *state, const char *text, const struct state_peer **peer);
 bool state_is_admitted(const struct state *state, const struct node_id *id);
 
-/* Adds a peer, or changes one: admitted (true), name (where not NULL or taken by another) and how. 0, ADIT_EFULL or a negative errno. */
+/* Adds a peer, or changes one: admitted from now on. name: NULL or "": as it is; -EINVAL: not a name (config_is_peer_name()); -EEXIST: another peer
+ * has it. 0, ADIT_EFULL or a negative errno. */
 int state_peer_allow(struct state *state, const struct node_id *id, const char *name, const char *how, int64_t now);
-/* Adds a peer that may not use us (an exit of ours); one already known stays as it is but for its name. */
-int state_peer_remember(struct state *state, const struct node_id *id, const char *name, const char *how, int64_t now);
+/* Adds a peer that may not use us (an exit of ours). suggested: the name it gives itself, made fit and unique; used if it has none
+ * yet; may be NULL. One already known stays as it is otherwise. */
+int state_peer_remember(struct state *state, const struct node_id *id, const char *suggested, const char *how, int64_t now);
 /* No longer admitted. 0 or -ENOENT. */
 int state_peer_revoke(struct state *state, const struct node_id *id);
 int state_peer_forget(struct state *state, const struct node_id *id);
@@ -84,11 +86,17 @@ int state_peer_set_addrs(struct state *state, const struct node_id *id, const ch
 int state_enrol_new(struct state *state, uint32_t uses, int64_t ttl_s, int64_t now, uint8_t secret[STATE_SECRET_BYTES]);
 /* Would it do? Changes nothing. */
 enum enrol_result state_enrol_check(const struct state *state, const uint8_t secret[STATE_SECRET_BYTES], int64_t now);
-/* Uses it once, and admits the peer, in this order on disk: a crash between costs a use and never gives one away. */
-enum enrol_result state_enrol_use(struct state *state, const uint8_t secret[STATE_SECRET_BYTES], const struct node_id *id, const char *name,
+/* Uses it once, and admits the peer, in this order on disk: a crash between costs a use and never gives one away. A peer that
+ * is admitted already costs no use. suggested: as of state_peer_remember(). */
+enum enrol_result state_enrol_use(struct state *state, const uint8_t secret[STATE_SECRET_BYTES], const struct node_id *id, const char *suggested,
                                   int64_t now);
 /* Withdraws all of them. */
 int state_enrol_clear(struct state *state);
 size_t state_enrol_count(const struct state *state, int64_t now); /* good ones */
+
+/* --- The port that a listener with port 0 got and keeps; 0: none yet. --- */
+
+uint16_t state_port(const struct state *state);
+int state_set_port(struct state *state, uint16_t port);
 
 #endif

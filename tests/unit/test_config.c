@@ -146,6 +146,7 @@ static void test_sample(void **state)
     assert_int_equal(config->tun.route.count, 2);
     assert_int_equal(config->exit.rate, 12500000);
     assert_int_equal(config->exit.allow.count, 1);
+    assert_true(config_has_section(config, "exit") && config_has_section(config, "peer"));
     assert_int_equal(config->peer_count, 1);
     const struct config_peer *peer = config_peer_find(config, "home");
     assert_non_null(peer);
@@ -198,6 +199,9 @@ static void test_mistakes(void **state)
                  "t.conf:2: peer.id: 'abc' is no node ID; `adit key` shows a node's");
     expect_error("[peer a]\nid = " ID_TEXT "\n[peer b]\nid=" ID_TEXT "\n",
                  "configuration: [peer a] and [peer b] have the same id");
+    expect_error("[exit]\nallow = *\n",
+                 "configuration: exit.allow: '*' would open nothing, for public addresses are open "
+                 "already; 0.0.0.0/0 and ::/0 open all others, *:PORT a port");
     expect_error("[gateway]\nlisten = localhost\n",
                  "t.conf:2: gateway.listen: 'localhost' is no address to listen on; "
                  "write IP:PORT, [IPV6]:PORT or unix:PATH");
@@ -278,6 +282,8 @@ static void test_options(void **state)
     assert_int_equal(config->path.listen.count, 0);
     assert_int_equal(config->gateway.listen.items[0].addr.port, 9);
     assert_string_equal(config->peers[0].name, "a.b");
+    assert_true(config_has_section(config, "gateway"));
+    assert_false(config_has_section(config, "tun"));
     assert_string_equal(config->node.name, "x # y");
     assert_int_equal(config_set(config, "path.hold"), ADIT_EFORMAT);
     assert_int_equal(config_set(config, "hold=3s"), ADIT_EFORMAT);
