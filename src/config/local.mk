@@ -12,3 +12,9 @@ tests_unit_test_config_SOURCES = tests/unit/test_config.c
 fuzz_targets += tests/fuzz/fuzz-config tests/fuzz/fuzz-state
 tests_fuzz_fuzz_state_SOURCES = tests/fuzz/fuzz_state.c
 tests_fuzz_fuzz_config_SOURCES = tests/fuzz/fuzz_config.c
+
+libadit_a_SOURCES += src/config/ticket.c src/config/ticket.h
+check_PROGRAMS += tests/unit/test-ticket
+tests_unit_test_ticket_SOURCES = tests/unit/test_ticket.c
+fuzz_targets += tests/fuzz/fuzz-ticket
+tests_fuzz_fuzz_ticket_SOURCES = tests/fuzz/fuzz_ticket.c

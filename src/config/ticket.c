@@ -2,15 +2,17 @@
 /*
  * Theory of operation
  *
- * "adit1", then in base32: items of type, length, value; then the first four bytes of the SHA-256 of "adit1" and the
- * items. The checksum is against accidents: a lost line, a wrong letter. It protects nothing from a forger, and need not: a
- * ticket comes from whoever one trusts for it, over a channel of one's choice.
+ * "adit1", then in base32: items of type, length, value; then the first four bytes of the SHA-256
+ * of "adit1" and the items. The checksum is against accidents: a lost line, a wrong letter. It
+ * protects nothing from a forger, and need not: a ticket comes from whoever one trusts for it, over
+ * a channel of one's choice.
  *
  *     type 1 byte | length 1 byte below 128, else 2 bytes with the top bit set | value
  *
- * Items of unknown types are skipped, so that a later version can add some without a new prefix; single items that come twice are
- * malformed. Lists keep their order and their first TICKET_..._MAX items. All texts are checked here, once: no control
- * characters (they end up on terminals and in logs), URLs and credentials printable ASCII without spaces, names UTF-8.
+ * Items of unknown types are skipped, so that a later version can add some without a new prefix;
+ * single items that come twice are malformed. Lists keep their order and their first TICKET_..._MAX
+ * items. All texts are checked here, once: no control characters (they end up on terminals and in
+ * logs), URLs and credentials printable ASCII without spaces, names UTF-8.
  *
  * Pure functions. A ticket holds secrets: the buffers on the way are wiped.
  */
@@ -49,7 +51,8 @@ static bool is_word(const char *text, size_t len)
     return true;
 }
 
-/* Bytes of the well-formed UTF-8 sequence at the start (RFC 3629), 0 if there is none; *point is its character. */
+/* Bytes of the well-formed UTF-8 sequence at the start (RFC 3629), 0 if there is none; *point is
+ * its character. */
 static size_t utf8_sequence(const uint8_t *bytes, size_t len, uint32_t *point)
 {
     static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
@@ -168,6 +171,16 @@ static bool get_address(const struct reader *value, struct target *target)
     return target->port != 0;
 }
 
+/* A name, and not an address written as one: each has one form. */
+static bool get_host(const struct reader *value, struct target *target)
+{
+    size_t len = (size_t)(value->end - value->at);
+
+    return len >= 3 &&
+           target_set(target, (const char *)value->at + 2, len - 2, get_port(value->at)) == 0 &&
+           target->name[0] != '\0';
+}
+
 static bool get_turn(struct reader value, struct ticket_turn *turn)
 {
     struct reader url, user;
@@ -190,7 +203,8 @@ static bool get_expiry(const struct reader *value, uint64_t *expiry)
     return true;
 }
 
-/* Takes one item into the ticket. False: impossible. What a list has no place for is checked and forgotten. */
+/* Takes one item into the ticket. False: impossible. What a list has no place for is checked and
+ * forgotten. */
 static bool take_item(struct ticket *ticket, uint8_t type, const struct reader *value)
 {
     size_t len = (size_t)(value->end - value->at);
@@ -209,8 +223,7 @@ static bool take_item(struct ticket *ticket, uint8_t type, const struct reader *
         if (type == ITEM_ADDRESS) {
             if ((len != 6 && len != 18) || !get_address(value, &target))
                 return false;
-        } else if (len < 3 || target_set(&target, (const char *)value->at + 2, len - 2,
-                                         get_port(value->at)) < 0) {
+        } else if (!get_host(value, &target)) {
             return false;
         }
         if (ticket->reach_count < TICKET_REACH_MAX)
@@ -288,7 +301,8 @@ static bool begins_with(const char *text, size_t len, const char *prefix)
     return prefix[i] == '\0';
 }
 
-/* Copies the text without spaces and a leading "ticket:". Its length, TICKET_TEXT_MAX + 1 when that is too long. */
+/* Copies the text without spaces and a leading "ticket:". Its length, TICKET_TEXT_MAX + 1 when that
+ * is too long. */
 static size_t strip(const char *text, size_t len, char clean[TICKET_TEXT_MAX + 1])
 {
     static const char label[] = "ticket:";
@@ -371,18 +385,16 @@ const char *ticket_result_text(enum ticket_result result)
 
 bool ticket_looks_like_one(const char *text)
 {
-    char head[16];
-    size_t n = 0;
+    size_t len;
 
     while (is_space(*text))
         text++;
-    if (begins_with(text, strlen(text), "ticket:"))
+    len = strlen(text);
+    if (begins_with(text, len, "ticket:"))
         return true;
-    for (; text[n] && n < sizeof head; n++)
-        head[n] = text[n];
     /* A peer may be called adit1; no peer's name is as long as the shortest ticket. */
-    return begins_with(head, n, "adit") && head[4] >= '1' && head[4] <= '9' &&
-           strlen(text) > PREFIX_LEN + BASE32_TEXT_LEN(NODE_ID_BYTES);
+    return len > PREFIX_LEN + BASE32_TEXT_LEN(NODE_ID_BYTES) && begins_with(text, len, "adit") &&
+           text[4] >= '1' && text[4] <= '9';
 }
 
 bool ticket_is_expired(const struct ticket *ticket, uint64_t now_s)
