@@ -7,3 +7,6 @@ check_PROGRAMS += tests/unit/test-addr tests/unit/test-target
 tests_unit_test_addr_SOURCES = tests/unit/test_addr.c
 tests_unit_test_target_SOURCES = tests/unit/test_target.c
 libadit_a_SOURCES += src/base/loop.c src/base/loop.h src/base/slice.c src/base/slice.h
+check_PROGRAMS += tests/unit/test-loop tests/unit/test-slice
+tests_unit_test_loop_SOURCES = tests/unit/test_loop.c
+tests_unit_test_slice_SOURCES = tests/unit/test_slice.c

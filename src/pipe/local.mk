@@ -5,3 +5,6 @@ libadit_a_SOURCES += src/pipe/tcp.c src/pipe/tcp.h src/pipe/tls.h src/pipe/pair.
 libadit_a_SOURCES += src/pipe/tls.c
 check_PROGRAMS += tests/unit/test-tls
 tests_unit_test_tls_SOURCES = tests/unit/test_tls.c
+check_PROGRAMS += tests/unit/test-pipe tests/unit/test-pair
+tests_unit_test_pipe_SOURCES = tests/unit/test_pipe.c tests/unit/pipe_recorder.h
+tests_unit_test_pair_SOURCES = tests/unit/test_pair.c tests/unit/pipe_recorder.h

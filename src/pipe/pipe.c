@@ -16,6 +16,9 @@
  * End: pipe_is_over() marks the pipe, cuts its links (a coupled one closes or aborts the other side) and schedules the rest:
  * `end` is told from the loop, then the kind destroys the pipe. Between pipe_is_over() and the end nothing is delivered.
  *
+ * Callbacks may do anything to any pipe: close it, link it, remove themselves. That is safe because pipes are only freed from
+ * the loop (finish()), and a link's memory only with the pipe it leads out of; a freed slot is used again.
+ *
  * Limits: PIPE_LISTENERS_MAX listeners; links are bounded by the number of pipes.
  */
 #include "pipe/pipe.h"
@@ -128,8 +131,8 @@ static int link_add(struct pipe *from, struct pipe *to, bool coupled)
         link->coupled |= coupled;
         return 0;
     }
-    link = &from->link;
-    if (link->to) { /* the inline one is taken: another, behind it */
+    link = link_find(from, NULL); /* a free one, the inline one first */
+    if (!link) {
         link = calloc(1, sizeof(*link));
         if (!link) return -ENOMEM;
         link->next_out = from->link.next_out;
@@ -141,17 +144,10 @@ static int link_add(struct pipe *from, struct pipe *to, bool coupled)
     return 0;
 }
 
-static void link_remove(struct pipe *from, struct pipe_link *link)
+/* Lets a source read again, unless its user has paused it. */
+static void wake_source(struct pipe *from)
 {
-    link_detach(link);
-    if (link == &from->link) return;
-    for (struct pipe_link *at = &from->link; at; at = at->next_out) {
-        if (at->next_out == link) {
-            at->next_out = link->next_out;
-            free(link);
-            return;
-        }
-    }
+    if (!(from->flags & (PIPE_IS_PAUSED | PIPE_IS_OVER | PIPE_IS_CLOSING))) from->ops->resume(from);
 }
 
 int pipe_add_pipe(struct pipe *from, struct pipe *to)
@@ -163,15 +159,19 @@ void pipe_del_pipe(struct pipe *from, struct pipe *to)
 {
     struct pipe_link *link = link_find(from, to);
 
-    if (link) link_remove(from, link);
-    if (!(from->flags & PIPE_IS_OVER)) from->ops->resume(from); /* the one that left may have held it */
+    if (!link) return;
+    link_detach(link);
+    wake_source(from); /* the one that left may have held it */
 }
 
 int pipe_link(struct pipe *a, struct pipe *b)
 {
     int r = link_add(a, b, true);
 
-    return r ? r : link_add(b, a, true);
+    if (r) return r;
+    r = link_add(b, a, true);
+    if (r) pipe_del_pipe(a, b);
+    return r;
 }
 
 void pipe_unlink(struct pipe *a, struct pipe *b)
@@ -295,6 +295,7 @@ void pipe_now_up(struct pipe *pipe)
 {
     if (pipe->flags & (PIPE_IS_UP | PIPE_IS_OVER)) return;
     pipe->flags |= PIPE_IS_UP;
+    if (pipe->flags & PIPE_IS_CLOSING) return;
     TELL(pipe, up, pipe);
 }
 
@@ -317,7 +318,7 @@ void pipe_deliver(struct pipe *pipe, struct slice *data, const struct addr *from
 {
     struct pipe_extra *extra = pipe->extra;
 
-    if (pipe->flags & PIPE_IS_OVER) {
+    if (pipe->flags & (PIPE_IS_OVER | PIPE_IS_CLOSING)) {
         slice_drop(data);
         return;
     }
@@ -329,9 +330,11 @@ void pipe_deliver(struct pipe *pipe, struct slice *data, const struct addr *from
     TELL(pipe, message, pipe, data, from);
     extra = pipe->extra;
     if (extra && extra->subscribed) extra->subscribed(pipe, data, from);
-    for (struct pipe_link *link = pipe->link.next_out, *next; link; link = next) {
-        struct slice part = slice_ref(data);
-        next = link->next_out;
+    for (struct pipe_link *link = pipe->link.next_out; link; link = link->next_out) {
+        struct slice part;
+
+        if (!link->to) continue;
+        part = slice_ref(data);
         pipe_write(link->to, &part);
     }
     if (pipe->link.to)
@@ -344,11 +347,10 @@ void pipe_got_eof(struct pipe *pipe)
 {
     if (pipe->flags & (PIPE_GOT_EOF | PIPE_IS_OVER)) return;
     pipe->flags |= PIPE_GOT_EOF;
+    if (pipe->flags & PIPE_IS_CLOSING) return;
     TELL(pipe, eof, pipe);
-    for (struct pipe_link *link = &pipe->link, *next; link; link = next) {
-        next = link->next_out;
+    for (struct pipe_link *link = &pipe->link; link; link = link->next_out)
         if (link->to && link->coupled) pipe_shutdown(link->to);
-    }
 }
 
 void pipe_has_room(struct pipe *pipe)
@@ -357,9 +359,9 @@ void pipe_has_room(struct pipe *pipe)
     pipe->flags &= ~(uint32_t)PIPE_HAD_NO_ROOM;
     for (struct pipe_link *link = pipe->links_in, *next; link; link = next) {
         next = link->next_in;
-        if (!(link->from->flags & (PIPE_IS_PAUSED | PIPE_IS_OVER | PIPE_IS_CLOSING))) link->from->ops->resume(link->from);
+        wake_source(link->from);
     }
-    TELL(pipe, room, pipe);
+    if (!(pipe->flags & (PIPE_IS_OVER | PIPE_IS_CLOSING))) TELL(pipe, room, pipe);
 }
 
 void pipe_accepted(struct pipe *server, struct pipe *client)
@@ -371,12 +373,25 @@ static void cut_link(struct pipe_link *link, struct pipe *other, int why)
 {
     bool coupled = link->coupled;
 
-    link_remove(link->from, link);
-    if (!coupled) return;
-    if (why)
+    link_detach(link);
+    if (!coupled)
+        wake_source(link->from);
+    else if (why)
         pipe_abort(other, why);
     else
         pipe_close(other);
+}
+
+void pipe_drop_links(struct pipe *pipe)
+{
+    while (pipe->links_in) {
+        struct pipe *from = pipe->links_in->from;
+
+        link_detach(pipe->links_in);
+        wake_source(from);
+    }
+    for (struct pipe_link *link = &pipe->link; link; link = link->next_out)
+        if (link->to) link_detach(link);
 }
 
 void pipe_is_over(struct pipe *pipe, int why)
@@ -385,8 +400,8 @@ void pipe_is_over(struct pipe *pipe, int why)
     pipe->flags |= PIPE_IS_OVER;
     pipe->why = why;
     while (pipe->links_in) cut_link(pipe->links_in, pipe->links_in->from, why);
-    while (pipe->link.next_out) cut_link(pipe->link.next_out, pipe->link.next_out->to, why);
-    if (pipe->link.to) cut_link(&pipe->link, pipe->link.to, why);
+    for (struct pipe_link *link = &pipe->link; link; link = link->next_out)
+        if (link->to) cut_link(link, link->to, why);
     defer_soon(pipe->loop, &pipe->ending);
 }
 
@@ -402,6 +417,12 @@ static void finish(void *arg)
         if (extra->filter_free) extra->filter_free(extra->filter_state);
         free(extra->listeners);
         free(extra);
+    }
+    while (pipe->link.next_out) {
+        struct pipe_link *link = pipe->link.next_out;
+
+        pipe->link.next_out = link->next_out;
+        free(link);
     }
     pipe->ops->destroy(pipe);
 }

@@ -6,7 +6,7 @@
  *
  * Life: made by its kind (tcp_open(), udp_open(), pair_new(), ...), PIPE_OPENING until `up`, then PIPE_UP, and over with exactly
  * one `end`, after which the pointer is dead. pipe_close() and pipe_abort() may be called at any time, also inside
- * callbacks; `end` then comes from the loop, never from inside the call.
+ * callbacks; `end` then comes from the loop, never from inside the call, and nothing else is told before it.
  */
 #ifndef ADIT_PIPE_PIPE_H
 #define ADIT_PIPE_PIPE_H
@@ -140,5 +140,7 @@ void pipe_has_room(struct pipe *pipe);
 /* Over: listeners are told from the loop, links are cut (coupled ones closed or aborted), then ops->destroy. Idempotent. */
 void pipe_is_over(struct pipe *pipe, int why);
 void pipe_accepted(struct pipe *server, struct pipe *client);
+/* Takes the pipe out of all its links without a word to the other sides (a descriptor changes hands). */
+void pipe_drop_links(struct pipe *pipe);
 
 #endif
