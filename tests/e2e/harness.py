@@ -15,16 +15,13 @@ import ipaddress
 import json
 import os
 import re
-import select
 import shutil
 import signal
 import socket
-import socketserver
 import struct
 import subprocess
 import threading
 import time
-import urllib.parse
 
 TESTS = []
 CRASH = re.compile(r"Sanitizer|runtime error:|Assertion .* failed|\*\*\* .*(smashing|overflow)"
@@ -293,6 +290,10 @@ class T:
         for option in options:
             full += ["-o", option]
         return Node(self, role, full + list(argv), state, ns, name, **kw)
+
+    def spawn_node(self, role, *argv, state, ns=None, name=None, **kw):
+        """A node with exactly these arguments."""
+        return Node(self, role, [self.program, role, *argv], state, ns, name, **kw)
 
     def exit(self, *options, state=None, ns=None, listen="127.0.0.1:0", name=None,
              allow=("127.0.0.0/8", "::1/128")):

@@ -5,10 +5,9 @@ import os
 import random
 import socket
 import struct
-import threading
 import time
 
-from harness import (Web, await_true, check, equal, read_to_end, split_address, test)
+from harness import Web, await_true, check, equal, read_to_end, test
 
 OK5 = b"\5\1\0"
 LONG = b"a" * 70000
@@ -113,7 +112,7 @@ def battery(t):
 
 @test("bad input: random bytes at the gateway and at the exit's path port", timeout=90)
 def noise(t):
-    e = t.exit(listen="127.0.0.1:17001", name="exit") if False else t.exit()
+    e = t.exit()
     g = t.gateway(e.ticket)
     to = t.server()
     held = t.load("echo", 3600, 64, "--pause", 5, to=to, via=g, name="beside")
@@ -136,7 +135,6 @@ def noise(t):
 
 def path_address(e):
     """Where the exit listens for paths: the TCP listener that is its."""
-    import os
     inodes = {os.readlink(f"/proc/{e.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{e.pid}/fd")}
     with open(f"/proc/{e.pid}/net/tcp") as f:
         for line in f.read().splitlines()[1:]:

@@ -4,7 +4,7 @@
 import re
 import time
 
-from harness import Skip, await_true, check, equal, test
+from harness import await_true, check, equal, test
 
 KB = 1024
 

@@ -213,7 +213,6 @@ def policy_default(t):
         equal(socks5(g.socks, host, port)[0], 2, f"SOCKS reply for {host}")
         code, head, _ = http_connect(g.socks, host, port)
         equal(code, 403, f"CONNECT {host}")
-    check("allow" in head.lower() or "policy" in head.lower() or True, "the remedy")
 
 
 @test("answers: no exit to be reached gives an honest failure, in time", timeout=60)
