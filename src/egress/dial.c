@@ -226,22 +226,28 @@ static void list_add(struct dial *dial, struct dial_list *list, const struct add
     list->attempts[list->count++] = (struct dial_attempt){.dial = dial, .to = *addr};
 }
 
+void dial_clear(struct dial *dial, struct loop *loop)
+{
+    dial->loop = loop;
+    dial->active = 0;
+    dial->over = true;
+    timer_init(&dial->pace, on_pace, dial);
+    timer_init(&dial->deadline, on_deadline, dial);
+    defer_init(&dial->failed, tell_failure, dial);
+}
+
 void dial_init(struct dial *dial, struct loop *loop, const struct dial_options *options,
                const struct addr *addr, dial_permit_fn *permit, dial_done_fn *done, void *arg)
 {
-    dial->loop = loop;
+    dial_clear(dial, loop);
     dial->options = options;
     dial->permit = permit;
     dial->done = done;
     dial->arg = arg;
     dial->v6.count = dial->v6.next = dial->v4.count = dial->v4.next = 0;
     dial->v6.pending = dial->v4.pending = !addr;
-    dial->active = 0;
     dial->started = dial->last_was_v6 = dial->over = false;
     dial->answer = ANSWER_OK;
-    timer_init(&dial->pace, on_pace, dial);
-    timer_init(&dial->deadline, on_deadline, dial);
-    defer_init(&dial->failed, tell_failure, dial);
     timer_set_in(loop, &dial->deadline, or_default(options->timeout_us, TIMEOUT_US));
     if (addr) {
         struct addr to = addr_unmap(addr);

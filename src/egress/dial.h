@@ -65,6 +65,8 @@ void dial_init(struct dial *dial, struct loop *loop, const struct dial_options *
 /* The result of one family's lookup: addresses, or none and why. */
 void dial_add(struct dial *dial, int family, const struct addr *addrs, size_t count,
               enum answer why);
+/* Makes a dial that has not begun one that dial_cancel() may be called for. */
+void dial_clear(struct dial *dial, struct loop *loop);
 /* Ends a dial without telling; attempts under way are reset. Not needed after the outcome, but
  * harmless. */
 void dial_cancel(struct dial *dial);

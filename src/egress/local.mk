@@ -15,3 +15,9 @@ check_PROGRAMS += tests/unit/test-resolve
 tests_unit_test_resolve_SOURCES = tests/unit/test_resolve.c tests/unit/dns_server.c tests/unit/dns_server.h
 fuzz_targets += tests/fuzz/fuzz-hosts
 tests_fuzz_fuzz_hosts_SOURCES = tests/fuzz/fuzz_hosts.c
+
+libadit_a_SOURCES += src/egress/egress.c src/egress/egress.h src/egress/peer.c src/egress/peer.h \
+	src/egress/rate.c src/egress/rate.h
+check_PROGRAMS += tests/unit/test-rate tests/unit/test-egress
+tests_unit_test_rate_SOURCES = tests/unit/test_rate.c
+tests_unit_test_egress_SOURCES = tests/unit/test_egress.c tests/unit/dns_server.c tests/unit/dns_server.h

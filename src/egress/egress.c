@@ -1,0 +1,447 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Theory of operation
+ *
+ * A request is one OPEN: admitted (the peer's limits, then the name by the policy), looked up if it
+ * is a name, dialled, answered. Its lookup and its dial are embedded, so that an address costs one
+ * allocation beside its pipe, and no turn of the loop more than the connection needs. The policy is
+ * asked again for every address right before it is dialled (dial.c); the name that led there goes
+ * with it.
+ *
+ * Order of limits: a peer may have max_dials connections being opened, so that dead destinations of
+ * one peer do not use up the descriptors of all, and max_streams open and being opened together.
+ * peer.c counts what is open, and rate.c limits its bytes.
+ *
+ * The exit's own addresses are read from the kernel at most every OWN_CHECK, when something is
+ * asked.
+ *
+ * What is logged: with destinations only at level debug, or with exit.access_log; refusals without
+ * destinations, once a minute for each peer.
+ */
+#include "egress/egress.h"
+
+#include <ifaddrs.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+#include "base/log.h"
+#include "egress/dial.h"
+#include "egress/peer.h"
+#include "egress/resolve.h"
+
+#define OWN_CHECK_US (3 * SEC_US)
+
+struct egress {
+    struct loop *loop;
+    struct policy *policy;
+    struct resolver *resolver;
+    struct peer_table table;
+    struct dial_options dial;
+    uint32_t max_streams, max_dials;
+    uint64_t own_checked;
+    struct addr *external;
+    size_t external_count;
+    struct egress_request *requests;
+};
+
+struct egress_request {
+    struct egress *egress;
+    struct peer *peer; /* NULL: not counted */
+    bool is_trusted;
+    enum answer refusal;
+    enum policy_verdict verdict; /* the last that was not POLICY_ALLOWED */
+    struct target target;
+    struct defer refuse;
+    struct lookup lookup;
+    struct dial dial;
+    egress_answer_fn *fn;
+    void *arg;
+    struct egress_request *next, *prev;
+};
+
+/* --- Policy --- */
+
+static struct policy *policy_build(const struct egress_config *config)
+{
+    static const struct config_rules none = {0};
+    const struct config_rules *allow = config->allow ? config->allow : &none;
+    const struct config_rules *deny = config->deny ? config->deny : &none;
+    struct policy *policy = policy_new();
+    int r = policy ? 0 : -ENOMEM;
+    for (size_t i = 0; r == 0 && i < deny->count; i++)
+        r = policy_deny(policy, &deny->items[i]);
+    for (size_t i = 0; r == 0 && i < allow->count; i++) {
+        r = policy_allow(policy, &allow->items[i]);
+        if (r == -EINVAL) {
+            log_warn(
+                "event=rule-ignored rule=\"exit.allow = *\" reason=\"public addresses are open "
+                "already\" remedy=\"0.0.0.0/0 and ::/0 open all others\"");
+            r = 0;
+        }
+    }
+    if (r < 0) {
+        log_error("event=policy-failed error=\"%s\"", err_text(r));
+        policy_free(policy);
+        policy = NULL;
+    }
+    return policy;
+}
+
+/* Tells the policy which addresses are ours: those of the interfaces and the external ones. */
+static void refresh_own(struct egress *egress)
+{
+    uint64_t now = loop_now(egress->loop);
+    if (egress->own_checked && now < egress->own_checked + OWN_CHECK_US)
+        return;
+    egress->own_checked = now; /* also when it fails: the old list stays, and the next try is later */
+    struct ifaddrs *list = NULL;
+    if (getifaddrs(&list) != 0) {
+        log_warn("event=own-addresses-unknown error=\"%s\"", strerror(errno));
+        return;
+    }
+    size_t count = egress->external_count;
+    for (const struct ifaddrs *item = list; item; item = item->ifa_next)
+        count++;
+    struct addr *own = calloc(count ? count : 1, sizeof *own);
+    count = 0;
+    for (const struct ifaddrs *item = list; own && item; item = item->ifa_next) {
+        socklen_t len = sizeof(struct sockaddr_in6);
+        if (item->ifa_addr && item->ifa_addr->sa_family == AF_INET)
+            len = sizeof(struct sockaddr_in);
+        if (item->ifa_addr && addr_from_sockaddr(item->ifa_addr, len, &own[count]) == 0)
+            count++;
+    }
+    for (size_t i = 0; own && i < egress->external_count; i++)
+        own[count++] = egress->external[i];
+    int r = own ? policy_set_own(egress->policy, own, count) : -ENOMEM;
+    if (r < 0)
+        log_warn("event=own-addresses-unknown error=\"%s\"", err_text(r));
+    free(own);
+    freeifaddrs(list);
+}
+
+enum policy_verdict egress_check(struct egress *egress, enum policy_protocol protocol,
+                                 const struct addr *to, const char *name)
+{
+    refresh_own(egress);
+    return policy_check(egress->policy, protocol, to, name);
+}
+
+/* --- A request's way --- */
+
+static const char *request_name(const struct egress_request *request)
+{
+    return request->target.name[0] ? request->target.name : NULL;
+}
+
+/* Takes a request out of everything it is part of, and frees it. */
+static void request_free(struct egress_request *request)
+{
+    struct egress *egress = request->egress;
+    struct peer *peer = request->peer;
+    defer_cancel(egress->loop, &request->refuse);
+    resolve_cancel(&request->lookup);
+    dial_cancel(&request->dial);
+    DL_DELETE(egress->requests, request);
+    egress->table.totals.dials--;
+    if (peer) {
+        peer->stats.dials--;
+        peer_release(peer);
+    }
+    free(request);
+}
+
+void egress_cancel(struct egress_request *request)
+{
+    request_free(request);
+}
+
+static void log_outcome(const struct egress_request *request, enum answer answer,
+                        const struct addr *to)
+{
+    char target[TARGET_TEXT_MAX], peer[PEER_TEXT_MAX] = "-", addr[ADDR_TEXT_MAX] = "-";
+    if (request->peer)
+        peer_text(&request->peer->id, peer);
+    if (to)
+        addr_format(to, addr);
+    const char *why =
+        answer == ANSWER_POLICY ? policy_verdict_text(request->verdict) : answer_text(answer);
+    log_debug("event=open peer=%s target=%s to=%s answer=\"%s\"", peer,
+              target_format(&request->target, target), addr, why);
+}
+
+static void count_outcome(enum answer answer, struct egress_stats *stats)
+{
+    if (answer == ANSWER_OK)
+        stats->opened++;
+    else if (answer == ANSWER_POLICY)
+        stats->refused_policy++;
+    else if (answer == ANSWER_LIMIT)
+        stats->refused_limit++;
+    else
+        stats->failed++;
+}
+
+static void request_done(struct egress_request *request, enum answer answer, struct pipe *pipe,
+                         const struct addr *to)
+{
+    struct egress *egress = request->egress;
+    egress_answer_fn *fn = request->fn;
+    void *arg = request->arg;
+
+    if (pipe && request->peer && peer_add_stream(request->peer, pipe, &request->target) < 0) {
+        pipe_abort(pipe, -ENOMEM);
+        pipe = NULL;
+        answer = ANSWER_LIMIT;
+    }
+    count_outcome(answer, &egress->table.totals);
+    if (request->peer) {
+        count_outcome(answer, &request->peer->stats);
+        if (answer == ANSWER_POLICY)
+            peer_complain(request->peer, policy_verdict_text(request->verdict),
+                          "exit.allow opens more");
+    }
+    if (log_enabled(LOG_DEBUG))
+        log_outcome(request, answer, pipe ? to : NULL);
+    request_free(request);
+    fn(arg, answer, pipe, pipe ? to : NULL);
+}
+
+static bool on_permit(void *arg, const struct addr *to)
+{
+    struct egress_request *request = arg;
+    if (request->is_trusted)
+        return true;
+    enum policy_verdict verdict =
+        policy_check(request->egress->policy, POLICY_TCP, to, request_name(request));
+    if (verdict != POLICY_ALLOWED)
+        request->verdict = verdict;
+    return verdict == POLICY_ALLOWED;
+}
+
+static void on_dialled(void *arg, enum answer answer, struct pipe *pipe, const struct addr *to)
+{
+    struct egress_request *request = arg;
+    if (answer == ANSWER_LIMIT && request->peer)
+        peer_complain(request->peer, "out of sockets, ports or memory",
+                      "raise the limit of open files (ulimit -n)");
+    request_done(request, answer, pipe, to);
+}
+
+static void on_resolved(void *arg, int family, const struct addr *addrs, size_t count,
+                        enum answer why)
+{
+    struct egress_request *request = arg;
+    dial_add(&request->dial, family, addrs, count, why);
+}
+
+static void on_refuse(void *arg)
+{
+    struct egress_request *request = arg;
+    request_done(request, request->refusal, NULL, NULL);
+}
+
+/* Admission: ANSWER_OK, or why not. Counts the request. */
+static enum answer admit(struct egress_request *request, const struct node_id *id)
+{
+    struct egress *egress = request->egress;
+    const struct target *target = &request->target;
+    egress->table.totals.dials++;
+    if (id) {
+        struct peer *peer = peer_get(&egress->table, id);
+        if (!peer)
+            return ANSWER_LIMIT;
+        request->peer = peer;
+        const struct egress_stats *stats = &peer->stats;
+        const char *limit = NULL;
+        if (stats->dials >= egress->max_dials)
+            limit = "too many connections being opened";
+        if (egress->max_streams && stats->streams + stats->dials >= egress->max_streams)
+            limit = "too many connections";
+        peer->stats.dials++;
+        if (limit) {
+            peer_complain(peer, limit, "exit.max_streams_per_peer");
+            return ANSWER_LIMIT;
+        }
+    }
+    if (target->port == 0 || (!target->name[0] && addr_ip_bytes(&target->addr) == 0))
+        return ANSWER_BAD_REQUEST;
+    if (request->is_trusted)
+        return ANSWER_OK;
+    refresh_own(egress);
+    if (target->name[0]) {
+        request->verdict = policy_check_name(egress->policy, target->name, target->port);
+        if (request->verdict != POLICY_ALLOWED)
+            return ANSWER_POLICY;
+    }
+    return ANSWER_OK;
+}
+
+static void request_begin(struct egress_request *request, const struct node_id *peer)
+{
+    struct egress *egress = request->egress;
+    struct target *target = &request->target;
+    enum answer answer = admit(request, peer);
+    if (answer == ANSWER_OK) {
+        struct addr addr = target->addr;
+        addr.port = target->port;
+        dial_init(&request->dial, egress->loop, &egress->dial, target->name[0] ? NULL : &addr,
+                  on_permit, on_dialled, request);
+        if (target->name[0] && resolve(egress->resolver, &request->lookup, target->name,
+                                       target->port, on_resolved, request) < 0)
+            answer = ANSWER_LIMIT;
+    }
+    if (answer == ANSWER_OK)
+        return;
+    dial_cancel(&request->dial);
+    request->refusal = answer;
+    defer_soon(egress->loop, &request->refuse);
+}
+
+static struct egress_request *request_new(struct egress *egress, const struct node_id *peer,
+                                          const struct target *target, bool trusted,
+                                          egress_answer_fn *fn, void *arg)
+{
+    struct egress_request *request = malloc(sizeof *request);
+    if (!request)
+        return NULL;
+    request->egress = egress;
+    request->peer = NULL;
+    request->is_trusted = trusted;
+    request->refusal = ANSWER_FAILED;
+    request->verdict = POLICY_ALLOWED;
+    request->target = *target;
+    request->fn = fn;
+    request->arg = arg;
+    defer_init(&request->refuse, on_refuse, request);
+    lookup_init(&request->lookup);
+    dial_clear(&request->dial, egress->loop);
+    DL_APPEND(egress->requests, request);
+    request_begin(request, peer);
+    return request;
+}
+
+struct egress_request *egress_open(struct egress *egress, const struct node_id *peer,
+                                   const struct target *target, egress_answer_fn *fn, void *arg)
+{
+    return request_new(egress, peer, target, false, fn, arg);
+}
+
+struct egress_request *egress_open_trusted(struct egress *egress, const struct target *target,
+                                           egress_answer_fn *fn, void *arg)
+{
+    return request_new(egress, NULL, target, true, fn, arg);
+}
+
+/* --- Life --- */
+
+void egress_config_from(struct egress_config *out, const struct config *config)
+{
+    *out = (struct egress_config){
+        .allow = &config->exit.allow,
+        .deny = &config->exit.deny,
+        .rate = config->exit.rate,
+        .max_streams_per_peer = config->exit.max_streams_per_peer,
+        .connect_timeout_us = config->exit.connect_timeout_us,
+        .resolvers = config->exit.resolver.items,
+        .resolver_count = config->exit.resolver.count,
+        .access_log = config->exit.access_log,
+    };
+}
+
+int egress_reconfigure(struct egress *egress, const struct egress_config *config)
+{
+    static const struct pipe_options defaults = PIPE_OPTIONS_DEFAULT;
+    struct policy *policy = policy_build(config);
+    if (!policy)
+        return -ENOMEM;
+    policy_free(egress->policy);
+    egress->policy = policy;
+    egress->own_checked = 0;
+    refresh_own(egress);
+    egress->max_streams = config->max_streams_per_peer;
+    egress->max_dials =
+        config->max_dials_per_peer ? config->max_dials_per_peer : EGRESS_DIALS_PER_PEER;
+    egress->dial = (struct dial_options){
+        .attempt_delay_us = config->attempt_delay_us,
+        .resolution_delay_us = config->resolution_delay_us,
+        .timeout_us = config->connect_timeout_us,
+        .pipe = config->pipe ? *config->pipe : defaults,
+    };
+    /* The dial has a deadline of its own: one timer less for each attempt. */
+    egress->dial.pipe.connect_timeout_ms = 0;
+    if (config->rate)
+        egress->dial.pipe.read_max = RATE_READ_MAX_BYTES;
+    peer_table_set_rate(&egress->table, config->rate);
+    egress->table.access_log = config->access_log;
+    return 0;
+}
+
+struct egress *egress_new(struct loop *loop, const struct egress_config *config)
+{
+    struct egress *egress = calloc(1, sizeof *egress);
+    if (!egress)
+        return NULL;
+    egress->loop = loop;
+    peer_table_init(&egress->table, loop);
+    struct resolver_options options = {
+        .servers = config->resolvers,
+        .server_count = config->resolver_count,
+        .hosts_file = config->hosts_file,
+    };
+    egress->resolver = resolver_new(loop, &options);
+    if (!egress->resolver || egress_reconfigure(egress, config) < 0) {
+        egress_free(egress);
+        return NULL;
+    }
+    return egress;
+}
+
+void egress_free(struct egress *egress)
+{
+    if (!egress)
+        return;
+    while (egress->requests)
+        request_free(egress->requests);
+    peer_table_clear(&egress->table);
+    resolver_free(egress->resolver);
+    policy_free(egress->policy);
+    free(egress->external);
+    free(egress);
+}
+
+int egress_set_external(struct egress *egress, const struct addr *addrs, size_t count)
+{
+    if (count > POLICY_OWN_MAX / 2)
+        return ADIT_EFULL;
+    struct addr *copy = calloc(count ? count : 1, sizeof *copy);
+    if (!copy)
+        return -ENOMEM;
+    if (count)
+        memcpy(copy, addrs, count * sizeof *copy);
+    free(egress->external);
+    egress->external = copy;
+    egress->external_count = count;
+    egress->own_checked = 0;
+    refresh_own(egress);
+    return 0;
+}
+
+struct resolver *egress_resolver(struct egress *egress)
+{
+    return egress->resolver;
+}
+
+void egress_get_stats(const struct egress *egress, const struct node_id *id,
+                      struct egress_stats *stats)
+{
+    *stats = (struct egress_stats){0};
+    if (!id) {
+        *stats = egress->table.totals;
+        return;
+    }
+    const struct peer *peer = peer_find(&egress->table, id);
+    if (peer)
+        *stats = peer->stats;
+}
