@@ -25,7 +25,6 @@
 
 #include "base/log.h"
 #include "ingress/front_int.h"
-#include "pipe/tcp.h"
 
 #define IDLE_US (120 * SEC_US)       /* an HTTP client between two requests */
 #define DENIED_LOG_US (10 * SEC_US)
@@ -368,7 +367,6 @@ void front_accept(struct front *front, struct pipe *client)
 {
     struct conn *conn = calloc(1, sizeof *conn);
 
-    tcp_release(client); /* a listener that goes leaves its clients */
     if (!conn) {
         pipe_abort(client, -ENOMEM);
         return;

@@ -101,6 +101,7 @@ void conn_forward(struct conn *conn, struct slice *data);
 void conn_note_malformed(struct conn *conn, const char *problem);
 void conn_note_denied(struct conn *conn);
 
+/* Takes a new client, whatever kind of pipe it is. */
 void front_accept(struct front *front, struct pipe *client);
 
 /* --- front_listener.c --- */

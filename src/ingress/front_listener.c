@@ -4,7 +4,7 @@
  *
  * A front's listeners: opened all or none, compared with what the configuration names at a reload, closed. A unix socket is made
  * with mode 0600, replaces one that a dead process left, and is removed when its listener goes (pipe/tcp.c). Closing a listener
- * leaves its clients alone: front_accept() has released them.
+ * leaves its clients alone: they were released when they were accepted.
  *
  * A listener that other machines can reach, with no credentials asked for, gets a warning: anybody there could use the
  * exit.
@@ -43,6 +43,7 @@ static void on_accept(struct pipe *server, struct pipe *client, void *arg)
     struct front_listener *listener = arg;
 
     (void)server;
+    tcp_release(client); /* a listener that goes leaves its clients */
     front_accept(listener->front, client);
 }
 

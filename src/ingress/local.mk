@@ -7,3 +7,8 @@ libadit_a_SOURCES += src/ingress/front.c src/ingress/front.h src/ingress/front_i
 	src/ingress/http_page.c src/ingress/http_page.h \
 	src/ingress/http_rewrite.c src/ingress/http_rewrite.h src/ingress/http_stream.c \
 	src/ingress/users.c src/ingress/users.h
+
+check_PROGRAMS += tests/unit/test-socks tests/unit/test-http tests/unit/test-front
+tests_unit_test_socks_SOURCES = tests/unit/test_socks.c
+tests_unit_test_http_SOURCES = tests/unit/test_http.c
+tests_unit_test_front_SOURCES = tests/unit/test_front.c tests/unit/front_fake.h
