@@ -3,3 +3,5 @@ libadit_a_SOURCES += src/session/frame.c src/session/frame.h src/session/gaps.c 
 libadit_a_SOURCES += src/session/hello.c src/session/hello.h src/session/opening.c src/session/opening.h
 libadit_a_SOURCES += src/session/path.c src/session/pool.h src/session/session.c src/session/session.h
 libadit_a_SOURCES += src/session/session_int.h src/session/stream.c src/session/stream.h
+check_PROGRAMS += tests/unit/test-session-model
+tests_unit_test_session_model_SOURCES = tests/unit/test_session_model.c

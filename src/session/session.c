@@ -421,7 +421,7 @@ static void move_to(struct session *session, struct path *path, bool old_good, b
     }
     session->active = path;
     path->state = path->state == PATH_ATTACHING ? PATH_ATTACHING : PATH_ACTIVE;
-    if (tell && old) send_list(session, path, ATTACH_MOVE);
+    if (tell) send_list(session, path, ATTACH_MOVE);
     if (old && old_good)
         mark_all(session, old);
     else if (path->listed)
@@ -674,7 +674,8 @@ static void on_attach(struct session *session, struct path *path, const struct f
         log_info("event=path-attached path=%s", path->label);
         if (path == session->active && !path->carried) rewind_all(session, false);
     }
-    if (attach.flags & ATTACH_MOVE && path != session->active) {
+    if (attach.flags & ATTACH_MOVE) {
+        /* What the peer sent over the path that it left may be lost: its list repeats what it still knows, and ours makes it say GONE to the rest. */
         move_to(session, path, false, false);
         send_list(session, path, 0);
     }
