@@ -2,17 +2,20 @@
 /*
  * Theory of operation
  *
- * One turn is: deferred calls, descriptors (libevent, EVLOOP_ONCE), the deferred calls that those asked for, due timers, and
- * the deferred calls that these asked for. Whoever is called by libevent calls loop_refresh() first, since libevent waited before it.
+ * One turn is: deferred calls, descriptors (libevent, EVLOOP_ONCE), the deferred calls that those
+ * asked for, due timers, and the deferred calls that these asked for. Whoever is called by libevent
+ * calls loop_refresh() first, since libevent waited before it.
  *
- * Timers stand in a binary heap of our own; libevent knows only one timeout, the next. A timer is 32 bytes in its owner
- * (libevent's is 128), and the same heap drives virtual time.
+ * Timers stand in a binary heap of our own; libevent knows only one timeout, the next. A timer is
+ * 32 bytes in its owner (libevent's is 128), and the same heap drives virtual time.
  *
- * Deferred calls are an intrusive list. Those asked for by defer_soon() run before descriptors are looked at again, until
- * none is left; those by defer_next() once a turn, so that long work (a path that always has more to read) takes turns with everything else.
+ * Deferred calls are an intrusive list. Those asked for by defer_soon() run before descriptors are
+ * looked at again, until none is left; those by defer_next() once a turn, so that long work (a path
+ * that always has more to read) takes turns with everything else.
  *
- * Lost time: when a turn wakes much later than its timeout asked (LOST_MIN_US), this process was stopped or the machine slept; the
- * excess is added to loop_lost(), which liveness subtracts from silence.
+ * Lost time: when a turn wakes much later than its timeout asked (LOST_MIN_US), this process was
+ * stopped or the machine slept; the excess is added to loop_lost(), which liveness subtracts from
+ * silence.
  *
  * A virtual loop has no descriptors: its clock jumps to the next timer.
  */
@@ -27,7 +30,7 @@
 
 #define LOST_MIN_US (250 * MS_US)
 #define WAIT_MAX_US (60 * SEC_US)
-#define HEAP_MIN 16
+#define HEAP_MIN    16
 
 struct defer_list {
     struct defer *first, **tail;
@@ -37,7 +40,8 @@ struct loop {
     struct event_base *base; /* NULL: virtual */
     struct event *wake;      /* its timeout bounds a wait */
     uint64_t now, lost;
-    uint64_t wake_by; /* when the present wait should have ended at the latest; UINT64_MAX: not waiting */
+    uint64_t wake_by; /* when the present wait should have ended at the latest; UINT64_MAX: not
+                         waiting */
     uint64_t seed;
     struct timer **heap;
     size_t timers, heap_cap;
@@ -70,7 +74,8 @@ static struct loop *loop_new_common(void)
 {
     struct loop *loop = calloc(1, sizeof(*loop));
 
-    if (!loop) return NULL;
+    if (!loop)
+        return NULL;
     defer_list_init(&loop->soon);
     defer_list_init(&loop->next);
     loop->wake_by = UINT64_MAX;
@@ -82,7 +87,8 @@ struct loop *loop_new(void)
     struct loop *loop = loop_new_common();
     struct event_config *config;
 
-    if (!loop) return NULL;
+    if (!loop)
+        return NULL;
     config = event_config_new();
     if (config) {
         event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
@@ -90,7 +96,8 @@ struct loop *loop_new(void)
         loop->base = event_base_new_with_config(config);
         event_config_free(config);
     }
-    if (loop->base) loop->wake = evtimer_new(loop->base, on_wake, NULL);
+    if (loop->base)
+        loop->wake = evtimer_new(loop->base, on_wake, NULL);
     if (!loop->wake) {
         loop_free(loop);
         return NULL;
@@ -103,7 +110,8 @@ struct loop *loop_new_virtual(uint64_t seed)
 {
     struct loop *loop = loop_new_common();
 
-    if (!loop) return NULL;
+    if (!loop)
+        return NULL;
     loop->seed = seed;
     loop->now = SEC_US; /* never 0, which fields use for "not yet" */
     return loop;
@@ -111,9 +119,12 @@ struct loop *loop_new_virtual(uint64_t seed)
 
 void loop_free(struct loop *loop)
 {
-    if (!loop) return;
-    if (loop->wake) event_free(loop->wake);
-    if (loop->base) event_base_free(loop->base);
+    if (!loop)
+        return;
+    if (loop->wake)
+        event_free(loop->wake);
+    if (loop->base)
+        event_base_free(loop->base);
     free(loop->heap);
     free(loop);
 }
@@ -135,10 +146,12 @@ uint64_t loop_now(const struct loop *loop)
 
 uint64_t loop_refresh(struct loop *loop)
 {
-    if (!loop->base) return loop->now;
+    if (!loop->base)
+        return loop->now;
     loop->now = clock_us();
     if (loop->wake_by != UINT64_MAX) {
-        if (loop->now > loop->wake_by + LOST_MIN_US) loop->lost += loop->now - loop->wake_by;
+        if (loop->now > loop->wake_by + LOST_MIN_US)
+            loop->lost += loop->now - loop->wake_by;
         loop->wake_by = UINT64_MAX;
     }
     return loop->now;
@@ -177,7 +190,8 @@ void loop_random(struct loop *loop, void *buf, size_t len)
         if (loop->base) {
             ssize_t got = getrandom(to, len, 0);
             if (got < 0) {
-                if (errno == EINTR) continue;
+                if (errno == EINTR)
+                    continue;
                 abort(); /* a kernel without getrandom(2) is too old to run on */
             }
             n = (size_t)got;
@@ -205,7 +219,8 @@ static void heap_up(struct loop *loop, size_t i)
 
     while (i > 0) {
         size_t parent = (i - 1) / 2;
-        if (loop->heap[parent]->at <= timer->at) break;
+        if (loop->heap[parent]->at <= timer->at)
+            break;
         heap_put(loop, i, loop->heap[parent]);
         i = parent;
     }
@@ -218,9 +233,12 @@ static void heap_down(struct loop *loop, size_t i)
 
     for (;;) {
         size_t child = 2 * i + 1;
-        if (child >= loop->timers) break;
-        if (child + 1 < loop->timers && loop->heap[child + 1]->at < loop->heap[child]->at) child++;
-        if (timer->at <= loop->heap[child]->at) break;
+        if (child >= loop->timers)
+            break;
+        if (child + 1 < loop->timers && loop->heap[child + 1]->at < loop->heap[child]->at)
+            child++;
+        if (timer->at <= loop->heap[child]->at)
+            break;
         heap_put(loop, i, loop->heap[child]);
         i = child;
     }
@@ -249,7 +267,8 @@ void timer_set(struct loop *loop, struct timer *timer, uint64_t at)
         size_t cap = loop->heap_cap ? loop->heap_cap * 2 : HEAP_MIN;
         struct timer **heap = realloc(loop->heap, cap * sizeof(struct timer *));
 
-        if (!heap) abort();
+        if (!heap)
+            abort();
         loop->heap = heap;
         loop->heap_cap = cap;
     }
@@ -268,11 +287,13 @@ void timer_cancel(struct loop *loop, struct timer *timer)
     size_t i;
     struct timer *last;
 
-    if (!timer->slot) return;
+    if (!timer->slot)
+        return;
     i = timer->slot - 1;
     timer->slot = 0;
     last = loop->heap[--loop->timers];
-    if (last == timer) return;
+    if (last == timer)
+        return;
     loop->heap[i] = last;
     last->slot = i + 1;
     heap_up(loop, i);
@@ -298,7 +319,8 @@ void defer_init(struct defer *defer, void (*fn)(void *arg), void *arg)
 
 static void defer_add(struct defer_list *list, struct defer *defer)
 {
-    if (defer->prev) return;
+    if (defer->prev)
+        return;
     defer->next = NULL;
     defer->prev = list->tail;
     *list->tail = defer;
@@ -317,7 +339,8 @@ void defer_next(struct loop *loop, struct defer *defer)
 
 void defer_cancel(struct loop *loop, struct defer *defer)
 {
-    if (!defer->prev) return;
+    if (!defer->prev)
+        return;
     *defer->prev = defer->next;
     if (defer->next)
         defer->next->prev = defer->prev;
@@ -355,11 +378,13 @@ static uint64_t time_to_wait(const struct loop *loop, uint64_t max_wait_us)
 {
     uint64_t wait = max_wait_us;
 
-    if (loop->next.first || loop->soon.first) return 0;
+    if (loop->next.first || loop->soon.first)
+        return 0;
     if (loop->timers > 0) {
         uint64_t at = loop->heap[0]->at;
         uint64_t until = at > loop->now ? at - loop->now : 0;
-        if (until < wait) wait = until;
+        if (until < wait)
+            wait = until;
     }
     return wait;
 }
@@ -371,7 +396,8 @@ static void wait_for_descriptors(struct loop *loop, uint64_t wait)
         loop_refresh(loop);
         return;
     }
-    if (wait > WAIT_MAX_US) wait = WAIT_MAX_US;
+    if (wait > WAIT_MAX_US)
+        wait = WAIT_MAX_US;
     struct timeval tv = {(time_t)(wait / SEC_US), (suseconds_t)(wait % SEC_US)};
     evtimer_add(loop->wake, &tv);
     loop->wake_by = loop_refresh(loop) + wait;
@@ -392,7 +418,8 @@ bool loop_turn(struct loop *loop, uint64_t max_wait_us)
         bool any = loop->timers > 0 || loop->next.first;
 
         take_next(loop);
-        if (!any) return false;
+        if (!any)
+            return false;
         loop->now += wait;
     }
     run_soon(loop);
@@ -405,7 +432,8 @@ int loop_run(struct loop *loop)
 {
     loop->stop = false;
     while (!loop->stop) {
-        if (!loop_turn(loop, WAIT_MAX_US)) break;
+        if (!loop_turn(loop, WAIT_MAX_US))
+            break;
     }
     return 0;
 }
@@ -413,5 +441,6 @@ int loop_run(struct loop *loop)
 void loop_stop(struct loop *loop)
 {
     loop->stop = true;
-    if (loop->base) event_base_loopbreak(loop->base);
+    if (loop->base)
+        event_base_loopbreak(loop->base);
 }

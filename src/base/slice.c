@@ -2,12 +2,13 @@
 /*
  * Theory of operation
  *
- * A block is one malloc: its counts, SLICE_HEADROOM bytes, its usable bytes. Standard blocks that nobody
- * refers to go onto a stack of at most BLOCK_POOL_MAX and are used again from its top; everything else goes back to
- * malloc. One thread uses blocks, so counts are plain integers.
+ * A block is one malloc: its counts, SLICE_HEADROOM bytes, its usable bytes. Standard blocks that
+ * nobody refers to go onto a stack of at most BLOCK_POOL_MAX and are used again from its top;
+ * everything else goes back to malloc. One thread uses blocks, so counts are plain integers.
  *
- * A slice_queue is a ring of slices that doubles when full and is freed when it empties, so that an idle stream holds
- * nothing. It has no maximum of its own: its users bound it (pipe_room(), credit).
+ * A slice_queue is a ring of slices that doubles when full and is freed when it empties, so that an
+ * idle stream holds nothing. It has no maximum of its own: its users bound it (pipe_room(),
+ * credit).
  */
 #include "base/slice.h"
 
@@ -15,7 +16,7 @@
 #include <string.h>
 
 #define SMALL_APPEND_BYTES 4096 /* blocks made by slice_queue_push_copy() for small writes */
-#define RING_MIN 4
+#define RING_MIN           4
 
 static struct block *pool[BLOCK_POOL_MAX];
 static size_t pooled;
@@ -29,7 +30,8 @@ struct block *block_new_sized(size_t size)
         block = pool[--pooled];
     } else {
         block = malloc(sizeof(*block) + SLICE_HEADROOM + size);
-        if (!block) abort(); /* see slice.h */
+        if (!block)
+            abort(); /* see slice.h */
         block->size = (uint32_t)size;
     }
     block->refs = 1;
@@ -50,7 +52,8 @@ struct block *block_ref(struct block *block)
 
 void block_unref(struct block *block)
 {
-    if (!block || --block->refs > 0) return;
+    if (!block || --block->refs > 0)
+        return;
     total_bytes -= block->size;
     if (block->size == BLOCK_BYTES && pooled < BLOCK_POOL_MAX)
         pool[pooled++] = block;
@@ -60,7 +63,8 @@ void block_unref(struct block *block)
 
 void block_pool_trim(size_t keep)
 {
-    while (pooled > keep) free(pool[--pooled]);
+    while (pooled > keep)
+        free(pool[--pooled]);
 }
 
 size_t block_total_bytes(void)
@@ -72,13 +76,15 @@ struct slice slice_copy(const void *bytes, size_t len)
 {
     struct block *block = block_new_sized(len);
 
-    if (len > 0) memcpy(block_start(block), bytes, len);
+    if (len > 0)
+        memcpy(block_start(block), bytes, len);
     return (struct slice){block, block_start(block), len};
 }
 
 struct slice slice_ref(const struct slice *slice)
 {
-    if (slice->block) block_ref(slice->block);
+    if (slice->block)
+        block_ref(slice->block);
     return *slice;
 }
 
@@ -102,7 +108,8 @@ static void queue_grow(struct slice_queue *queue)
     uint32_t cap = queue->cap ? queue->cap * 2 : RING_MIN;
     struct slice *ring = malloc(cap * sizeof(*ring));
 
-    if (!ring) abort();
+    if (!ring)
+        abort();
     for (uint32_t i = 0; i < queue->count; i++)
         ring[i] = queue->ring[(queue->head + i) & (queue->cap - 1)];
     free(queue->ring);
@@ -127,7 +134,8 @@ void slice_queue_push(struct slice_queue *queue, struct slice *slice)
         slice_drop(slice);
         return;
     }
-    if (queue->count == queue->cap) queue_grow(queue);
+    if (queue->count == queue->cap)
+        queue_grow(queue);
     queue->ring[(queue->head + queue->count++) & (queue->cap - 1)] = *slice;
     queue->bytes += slice->len;
     *slice = (struct slice){NULL, NULL, 0};
@@ -140,7 +148,8 @@ void slice_queue_push_copy(struct slice_queue *queue, const void *bytes, size_t 
 
     /* Only the sole owner of a block may write behind its slice. */
     if (last && last->block->refs == 1) {
-        size_t room = (size_t)(block_start(last->block) + last->block->size - (last->data + last->len));
+        size_t room =
+            (size_t)(block_start(last->block) + last->block->size - (last->data + last->len));
         size_t fit = len < room ? len : room;
 
         memcpy(last->data + last->len, from, fit);
@@ -150,7 +159,9 @@ void slice_queue_push_copy(struct slice_queue *queue, const void *bytes, size_t 
         len -= fit;
     }
     while (len > 0) {
-        size_t size = len > SMALL_APPEND_BYTES ? BLOCK_BYTES : len > SMALL_APPEND_BYTES / 4 ? SMALL_APPEND_BYTES : len;
+        size_t size = len > SMALL_APPEND_BYTES       ? BLOCK_BYTES
+                      : len > SMALL_APPEND_BYTES / 4 ? SMALL_APPEND_BYTES
+                                                     : len;
         size_t fit = len < size ? len : size;
         struct block *block = block_new_sized(size);
         struct slice slice = {block, block_start(block), fit};
@@ -164,7 +175,8 @@ void slice_queue_push_copy(struct slice_queue *queue, const void *bytes, size_t 
 
 static void queue_release_if_empty(struct slice_queue *queue)
 {
-    if (queue->count > 0) return;
+    if (queue->count > 0)
+        return;
     free(queue->ring);
     *queue = (struct slice_queue){0};
 }
@@ -207,7 +219,8 @@ int slice_queue_iov(const struct slice_queue *queue, struct iovec *iov, int max,
         iov[n].iov_len = slice->len;
         sum += slice->len;
     }
-    if (bytes) *bytes = sum;
+    if (bytes)
+        *bytes = sum;
     return n;
 }
 
@@ -224,7 +237,8 @@ size_t slice_queue_peek(const struct slice_queue *queue, size_t offset, void *bu
             continue;
         }
         size_t fit = slice->len - offset;
-        if (fit > len - done) fit = len - done;
+        if (fit > len - done)
+            fit = len - done;
         memcpy(to + done, slice->data + offset, fit);
         done += fit;
         offset = 0;
@@ -240,7 +254,8 @@ void slice_queue_move(struct slice_queue *to, struct slice_queue *from)
         *from = (struct slice_queue){0};
         return;
     }
-    for (uint32_t i = 0; i < from->count; i++) slice_queue_push(to, slice_queue_at(from, i));
+    for (uint32_t i = 0; i < from->count; i++)
+        slice_queue_push(to, slice_queue_at(from, i));
     free(from->ring);
     *from = (struct slice_queue){0};
 }
@@ -254,10 +269,12 @@ void slice_queue_compact(struct slice_queue *queue)
     for (uint32_t i = 0; i < queue->count; i++) {
         const struct slice *slice = slice_queue_at(queue, i);
 
-        if (slice->block != last) pinned += slice->block->size; /* neighbours share blocks */
+        if (slice->block != last)
+            pinned += slice->block->size; /* neighbours share blocks */
         last = slice->block;
     }
-    if (pinned <= 2 * queue->bytes) return;
+    if (pinned <= 2 * queue->bytes)
+        return;
     for (uint32_t i = 0; i < queue->count; i++) {
         struct slice *slice = slice_queue_at(queue, i);
 

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Blocks and slices: how bytes are held. A block is a counted buffer; a slice is a range of one, and holds a
- * reference. Bytes are read from the system into blocks and stay there until they are written out again or
- * confirmed: queues, retention and reassembly pass slices, not bytes.
+ * Blocks and slices: how bytes are held. A block is a counted buffer; a slice is a range of one,
+ * and holds a reference. Bytes are read from the system into blocks and stay there until they are
+ * written out again or confirmed: queues, retention and reassembly pass slices, not bytes.
  *
- * Every block has SLICE_HEADROOM bytes before the first byte that a slice may cover, and no slice starts before them: the
- * session writes its frame header in front of a payload for the moment of sending (session/frame.h) and puts back
- * what stood there.
+ * Every block has SLICE_HEADROOM bytes before the first byte that a slice may cover, and no slice
+ * starts before them: the session writes its frame header in front of a payload for the moment of
+ * sending (session/frame.h) and puts back what stood there.
  *
- * Blocks of the standard size come from a free list, last in first out (their cache lines are warm), bounded by
- * BLOCK_POOL_MAX; smaller ones from malloc. Out of memory aborts the process: a proxy without memory for a
- * 16 KiB buffer serves nobody, and its queues are bounded long before (session.memory).
+ * Blocks of the standard size come from a free list, last in first out (their cache lines are
+ * warm), bounded by BLOCK_POOL_MAX; smaller ones from malloc. Out of memory aborts the process: a
+ * proxy without memory for a 16 KiB buffer serves nobody, and its queues are bounded long before
+ * (session.memory).
  */
 #ifndef ADIT_BASE_SLICE_H
 #define ADIT_BASE_SLICE_H
@@ -21,13 +22,14 @@
 #include <sys/uio.h>
 
 #define SLICE_HEADROOM 32
-#define BLOCK_BYTES 16384   /* usable bytes of a standard block: one TLS record (RFC 8446 5.1) */
-#define BLOCK_READ_BYTES (BLOCK_BYTES - SLICE_HEADROOM) /* what a reader fills: with a frame header still one record */
-#define BLOCK_POOL_MAX 256  /* standard blocks kept for reuse (4 MiB) */
+#define BLOCK_BYTES    16384 /* usable bytes of a standard block: one TLS record (RFC 8446 5.1) */
+#define BLOCK_READ_BYTES \
+    (BLOCK_BYTES - SLICE_HEADROOM) /* what a reader fills: with a frame header still one record */
+#define BLOCK_POOL_MAX 256         /* standard blocks kept for reuse (4 MiB) */
 
 struct block {
     uint32_t refs;
-    uint32_t size; /* usable bytes, after the headroom */
+    uint32_t size;  /* usable bytes, after the headroom */
     uint8_t data[]; /* SLICE_HEADROOM + size */
 };
 
@@ -37,7 +39,7 @@ struct slice {
     size_t len;
 };
 
-struct block *block_new(void);             /* a standard block, one reference */
+struct block *block_new(void);              /* a standard block, one reference */
 struct block *block_new_sized(size_t size); /* at least size usable bytes */
 struct block *block_ref(struct block *block);
 void block_unref(struct block *block);
@@ -63,11 +65,14 @@ struct slice_queue {
     size_t bytes;
 };
 
-void slice_queue_push(struct slice_queue *queue, struct slice *slice); /* takes the reference; empties *slice */
-void slice_queue_push_copy(struct slice_queue *queue, const void *bytes, size_t len); /* appends to the last block where there is room */
-void slice_queue_drop(struct slice_queue *queue, size_t bytes);        /* from the front */
+void slice_queue_push(struct slice_queue *queue,
+                      struct slice *slice); /* takes the reference; empties *slice */
+void slice_queue_push_copy(struct slice_queue *queue, const void *bytes,
+                           size_t len); /* appends to the last block where there is room */
+void slice_queue_drop(struct slice_queue *queue, size_t bytes); /* from the front */
 void slice_queue_clear(struct slice_queue *queue);
-struct slice *slice_queue_first(struct slice_queue *queue); /* NULL when empty; still owned by the queue */
+struct slice *slice_queue_first(
+    struct slice_queue *queue); /* NULL when empty; still owned by the queue */
 struct slice *slice_queue_at(struct slice_queue *queue, uint32_t index);
 /* Fills up to max iovecs with the bytes from the front; returns how many. */
 int slice_queue_iov(const struct slice_queue *queue, struct iovec *iov, int max, size_t *bytes);
@@ -75,7 +80,8 @@ int slice_queue_iov(const struct slice_queue *queue, struct iovec *iov, int max,
 size_t slice_queue_peek(const struct slice_queue *queue, size_t offset, void *buf, size_t len);
 /* Moves everything to the end of another queue. */
 void slice_queue_move(struct slice_queue *to, struct slice_queue *from);
-/* Rewrites slices that pin much larger blocks into blocks of their own, when the queue wastes more than half. Call when data will stay. */
+/* Rewrites slices that pin much larger blocks into blocks of their own, when the queue wastes more
+ * than half. Call when data will stay. */
 void slice_queue_compact(struct slice_queue *queue);
 
 #endif

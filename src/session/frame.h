@@ -8,7 +8,8 @@
  *      |     type      |            length             |  body
  *      +---------------+-------------------------------+---------...
  *
- * length is that of the body, big-endian. Numbers in bodies are variable-length integers of RFC 9000 section 16.
+ * length is that of the body, big-endian. Numbers in bodies are variable-length integers of RFC
+ * 9000 section 16.
  */
 #ifndef ADIT_SESSION_FRAME_H
 #define ADIT_SESSION_FRAME_H
@@ -17,11 +18,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FRAME_HEAD_BYTES 3
-#define FRAME_BYTES_MAX 16384 /* a whole frame: one TLS record, one block */
-#define FRAME_STREAM_HEAD_MAX (FRAME_HEAD_BYTES + 8 + 8)
+#define FRAME_HEAD_BYTES       3
+#define FRAME_BYTES_MAX        16384 /* a whole frame: one TLS record, one block */
+#define FRAME_STREAM_HEAD_MAX  (FRAME_HEAD_BYTES + 8 + 8)
 #define FRAME_WINDOW_ENTRY_MAX (3 * 8)
-#define VARINT_MAX ((UINT64_C(1) << 62) - 1)
+#define VARINT_MAX             ((UINT64_C(1) << 62) - 1)
 
 enum frame_type {
     FRAME_HELLO = 0x01,
@@ -53,7 +54,8 @@ struct frame {
     size_t len;
 };
 
-/* Splits off the first frame: bytes consumed, 0 when it is incomplete, ADIT_EPROTO when it is longer than FRAME_BYTES_MAX. */
+/* Splits off the first frame: bytes consumed, 0 when it is incomplete, ADIT_EPROTO when it is
+ * longer than FRAME_BYTES_MAX. */
 int frame_parse(const uint8_t *bytes, size_t len, struct frame *frame);
 
 /* Variable-length integers: bytes read (0: incomplete) and written. */
@@ -97,7 +99,8 @@ int frame_next_id(const struct frame *frame, size_t *at, uint64_t *id);
 
 /* Builders: bytes written (never more than the stated maxima). */
 size_t frame_build_head(uint8_t *to, enum frame_type type, size_t body_len);
-size_t frame_build_stream_head(uint8_t *to, uint64_t id, uint64_t offset, size_t len, bool fin); /* data follows */
+size_t frame_build_stream_head(uint8_t *to, uint64_t id, uint64_t offset, size_t len,
+                               bool fin); /* data follows */
 size_t frame_build_window_entry(uint8_t *to, const struct frame_window *window);
 
 #endif

@@ -2,10 +2,11 @@
 /*
  * Theory of operation
  *
- * A sorted array of pieces that do not overlap, nearly always empty: bytes come in order on one path, and out of order only around a move to another. A
- * new piece is cut against its neighbours; of bytes that are there already the first copy is kept. A small piece of a large
- * block is copied, since it may stay for long. Runs are bounded by GAPS_MAX and pieces by GAPS_PIECES_MAX; beyond, bytes
- * are dropped unconfirmed, and the sender sends them again.
+ * A sorted array of pieces that do not overlap, nearly always empty: bytes come in order on one
+ * path, and out of order only around a move to another. A new piece is cut against its neighbours;
+ * of bytes that are there already the first copy is kept. A small piece of a large block is copied,
+ * since it may stay for long. Runs are bounded by GAPS_MAX and pieces by GAPS_PIECES_MAX; beyond,
+ * bytes are dropped unconfirmed, and the sender sends them again.
  */
 #include "session/gaps.h"
 
@@ -21,7 +22,8 @@ static uint32_t count_runs(const struct gaps *gaps)
 {
     uint32_t runs = gaps->count ? 1 : 0;
 
-    for (uint32_t i = 1; i < gaps->count; i++) runs += piece_end(&gaps->pieces[i - 1]) != gaps->pieces[i].offset;
+    for (uint32_t i = 1; i < gaps->count; i++)
+        runs += piece_end(&gaps->pieces[i - 1]) != gaps->pieces[i].offset;
     return runs;
 }
 
@@ -32,7 +34,8 @@ static void insert(struct gaps *gaps, uint32_t i, uint64_t offset, struct slice 
         uint32_t cap = gaps->cap ? gaps->cap * 2 : 8;
         struct gaps_piece *pieces = realloc(gaps->pieces, cap * sizeof(*pieces));
 
-        if (!pieces) abort();
+        if (!pieces)
+            abort();
         gaps->pieces = pieces;
         gaps->cap = cap;
     }
@@ -54,17 +57,20 @@ bool gaps_add(struct gaps *gaps, uint64_t offset, struct slice *slice)
     uint32_t i = gaps->count;
     bool kept = true;
 
-    while (i > 0 && piece_end(&gaps->pieces[i - 1]) > offset) i--; /* the first piece that ends behind our start */
+    while (i > 0 && piece_end(&gaps->pieces[i - 1]) > offset)
+        i--; /* the first piece that ends behind our start */
     while (at < end) {
         uint64_t stop = end;
 
         if (i < gaps->count) {
             if (gaps->pieces[i].offset <= at) { /* already there */
-                if (piece_end(&gaps->pieces[i]) > at) at = piece_end(&gaps->pieces[i]);
+                if (piece_end(&gaps->pieces[i]) > at)
+                    at = piece_end(&gaps->pieces[i]);
                 i++;
                 continue;
             }
-            if (gaps->pieces[i].offset < stop) stop = gaps->pieces[i].offset;
+            if (gaps->pieces[i].offset < stop)
+                stop = gaps->pieces[i].offset;
         }
         if (gaps->count >= GAPS_PIECES_MAX) {
             kept = false;
@@ -75,7 +81,8 @@ bool gaps_add(struct gaps *gaps, uint64_t offset, struct slice *slice)
         at = stop;
         if (count_runs(gaps) > GAPS_MAX) { /* the new run is one too many */
             slice_drop(&gaps->pieces[i - 1].slice);
-            memmove(gaps->pieces + i - 1, gaps->pieces + i, (gaps->count - i) * sizeof(*gaps->pieces));
+            memmove(gaps->pieces + i - 1, gaps->pieces + i,
+                    (gaps->count - i) * sizeof(*gaps->pieces));
             gaps->count--;
             kept = false;
             break;
@@ -91,7 +98,8 @@ bool gaps_take(struct gaps *gaps, uint64_t offset, struct slice *slice)
         struct gaps_piece first = gaps->pieces[0];
 
         memmove(gaps->pieces, gaps->pieces + 1, --gaps->count * sizeof(*gaps->pieces));
-        if (gaps->count == 0) gaps_clear(gaps);
+        if (gaps->count == 0)
+            gaps_clear(gaps);
         if (piece_end(&first) > offset) {
             first.slice.data += offset - first.offset;
             first.slice.len -= offset - first.offset;
@@ -105,7 +113,8 @@ bool gaps_take(struct gaps *gaps, uint64_t offset, struct slice *slice)
 
 void gaps_clear(struct gaps *gaps)
 {
-    for (uint32_t i = 0; i < gaps->count; i++) slice_drop(&gaps->pieces[i].slice);
+    for (uint32_t i = 0; i < gaps->count; i++)
+        slice_drop(&gaps->pieces[i].slice);
     free(gaps->pieces);
     *gaps = (struct gaps){0};
 }

@@ -7,8 +7,8 @@
 
 #include "base/slice.h"
 
-#define GAPS_MAX 64            /* separate runs kept a stream */
-#define GAPS_PIECES_MAX 2048   /* slices kept a stream */
+#define GAPS_MAX        64   /* separate runs kept a stream */
+#define GAPS_PIECES_MAX 2048 /* slices kept a stream */
 
 struct gaps_piece {
     uint64_t offset;
@@ -20,10 +20,11 @@ struct gaps {
     uint32_t count, cap;
 };
 
-/* Keeps what is new of [offset, offset + slice->len) (takes the slice). false: no place, the bytes are dropped and
- * must come again. */
+/* Keeps what is new of [offset, offset + slice->len) (takes the slice). false: no place, the bytes
+ * are dropped and must come again. */
 bool gaps_add(struct gaps *gaps, uint64_t offset, struct slice *slice);
-/* Takes the piece that starts at or before `offset` and reaches beyond it, trimmed to start there. false: none. */
+/* Takes the piece that starts at or before `offset` and reaches beyond it, trimmed to start there.
+ * false: none. */
 bool gaps_take(struct gaps *gaps, uint64_t offset, struct slice *slice);
 void gaps_clear(struct gaps *gaps);
 

@@ -2,13 +2,15 @@
 /*
  * Theory of operation
  *
- * The codec is pure: fixed fields first, then fields of type, length and value, of which unknown ones are skipped, so that later versions can say
- * more. The body starts with "adit", which no other protocol's first message does.
+ * The codec is pure: fixed fields first, then fields of type, length and value, of which unknown
+ * ones are skipped, so that later versions can say more. The body starts with "adit", which no
+ * other protocol's first message does.
  *
- * The exchange is one message each way. The dialler speaks first, since it has proven the responder's key and the responder has nothing to ask; its hello may
- * carry an enrolment secret, which therefore only the holder of the expected key sees. The responder answers with its hello, or with
- * CLOSE and the reason. `binding` is keying material exported from this very connection with the sender's instance as context: a hello
- * that was sent over another connection is refused.
+ * The exchange is one message each way. The dialler speaks first, since it has proven the
+ * responder's key and the responder has nothing to ask; its hello may carry an enrolment secret,
+ * which therefore only the holder of the expected key sees. The responder answers with its hello,
+ * or with CLOSE and the reason. `binding` is keying material exported from this very connection
+ * with the sender's instance as context: a hello that was sent over another connection is refused.
  *
  * One timer bounds the exchange. Until `done` the pipe is the exchange's.
  */
@@ -33,7 +35,8 @@ const char *close_code_text(enum close_code code)
     case CLOSE_OK:
         return "the peer stopped";
     case CLOSE_NOT_ADMITTED:
-        return "the exit has not admitted this node: ask its owner for a ticket, or for `adit peers allow` with this node's ID";
+        return "the exit has not admitted this node: ask its owner for a ticket, or for `adit "
+               "peers allow` with this node's ID";
     case CLOSE_TICKET_EXPIRED:
         return "the ticket has expired: ask the exit's owner for a new one (adit ticket)";
     case CLOSE_TICKET_USED:
@@ -56,7 +59,8 @@ const char *close_code_text(enum close_code code)
 
 static void put_u32(uint8_t *to, uint32_t value)
 {
-    for (int i = 3; i >= 0; i--, value >>= 8) to[i] = (uint8_t)value;
+    for (int i = 3; i >= 0; i--, value >>= 8)
+        to[i] = (uint8_t)value;
 }
 
 static uint32_t get_u32(const uint8_t *from)
@@ -76,7 +80,8 @@ int hello_build(const struct hello *hello, uint8_t *buf, size_t size)
 {
     uint8_t *to = buf;
 
-    if (size < HELLO_BYTES_MAX) return -ENOBUFS;
+    if (size < HELLO_BYTES_MAX)
+        return -ENOBUFS;
     memcpy(to, MAGIC, sizeof(MAGIC));
     to[4] = hello->version_min;
     to[5] = hello->version_max;
@@ -90,8 +95,10 @@ int hello_build(const struct hello *hello, uint8_t *buf, size_t size)
     put_u32(to + 4, hello->max_streams);
     put_u32(to + 8, hello->hold_ms);
     to += 12;
-    if (hello->has_secret) to = put_field(to, FIELD_SECRET, hello->secret, HELLO_SECRET_BYTES);
-    if (hello->name[0]) to = put_field(to, FIELD_NAME, hello->name, strlen(hello->name));
+    if (hello->has_secret)
+        to = put_field(to, FIELD_SECRET, hello->secret, HELLO_SECRET_BYTES);
+    if (hello->name[0])
+        to = put_field(to, FIELD_NAME, hello->name, strlen(hello->name));
     for (int i = 0; i < hello->addr_count && i < HELLO_ADDRS_MAX; i++) {
         uint8_t value[18];
         size_t len = addr_ip_bytes(&hello->addrs[i]);
@@ -108,19 +115,23 @@ static int parse_field(struct hello *hello, uint8_t type, const uint8_t *value, 
 {
     switch (type) {
     case FIELD_SECRET:
-        if (len != HELLO_SECRET_BYTES) return ADIT_EFORMAT;
+        if (len != HELLO_SECRET_BYTES)
+            return ADIT_EFORMAT;
         memcpy(hello->secret, value, len);
         hello->has_secret = true;
         return 0;
     case FIELD_NAME:
-        if (len == 0 || len > HELLO_NAME_MAX) return ADIT_EFORMAT;
+        if (len == 0 || len > HELLO_NAME_MAX)
+            return ADIT_EFORMAT;
         for (size_t i = 0; i < len; i++)
-            if (value[i] <= ' ' || value[i] > '~' || value[i] == '"') return ADIT_EFORMAT; /* it appears in logs */
+            if (value[i] <= ' ' || value[i] > '~' || value[i] == '"')
+                return ADIT_EFORMAT; /* it appears in logs */
         memcpy(hello->name, value, len);
         hello->name[len] = '\0';
         return 0;
     case FIELD_ADDR:
-        if (len != 6 && len != 18) return ADIT_EFORMAT;
+        if (len != 6 && len != 18)
+            return ADIT_EFORMAT;
         if (hello->addr_count < HELLO_ADDRS_MAX) {
             struct addr *addr = &hello->addrs[hello->addr_count++];
             addr->family = len == 6 ? AF_INET : AF_INET6;
@@ -139,7 +150,8 @@ int hello_parse(const uint8_t *body, size_t len, struct hello *hello)
     size_t left;
 
     memset(hello, 0, sizeof(*hello));
-    if (len < FIXED_BYTES || len > HELLO_BYTES_MAX || memcmp(body, MAGIC, sizeof(MAGIC)) != 0) return ADIT_EFORMAT;
+    if (len < FIXED_BYTES || len > HELLO_BYTES_MAX || memcmp(body, MAGIC, sizeof(MAGIC)) != 0)
+        return ADIT_EFORMAT;
     hello->version_min = at[4];
     hello->version_max = at[5];
     at += 6;
@@ -155,9 +167,11 @@ int hello_parse(const uint8_t *body, size_t len, struct hello *hello)
     for (left = len - FIXED_BYTES; left > 0;) {
         size_t value_len;
 
-        if (left < 2) return ADIT_EFORMAT;
+        if (left < 2)
+            return ADIT_EFORMAT;
         value_len = at[1];
-        if (left < 2 + value_len || parse_field(hello, at[0], at + 2, value_len) < 0) return ADIT_EFORMAT;
+        if (left < 2 + value_len || parse_field(hello, at[0], at + 2, value_len) < 0)
+            return ADIT_EFORMAT;
         at += 2 + value_len;
         left -= 2 + value_len;
     }
@@ -184,10 +198,13 @@ static int send_hello(struct hello_exchange *exchange)
     int len, r;
 
     mine->version_min = mine->version_max = HELLO_VERSION;
-    r = pipe_exporter(exchange->pipe, BINDING_LABEL, mine->instance, INSTANCE_BYTES, mine->binding, HELLO_BINDING_BYTES);
-    if (r < 0) return r;
+    r = pipe_exporter(exchange->pipe, BINDING_LABEL, mine->instance, INSTANCE_BYTES, mine->binding,
+                      HELLO_BINDING_BYTES);
+    if (r < 0)
+        return r;
     len = hello_build(mine, frame + FRAME_HEAD_BYTES, HELLO_BYTES_MAX);
-    if (len < 0) return len;
+    if (len < 0)
+        return len;
     frame_build_head(frame, FRAME_HELLO, (size_t)len);
     return pipe_send(exchange->pipe, frame, FRAME_HEAD_BYTES + (size_t)len, false);
 }
@@ -216,7 +233,8 @@ static struct pipe *exchange_free(struct hello_exchange *exchange)
 }
 
 /* close_code CLOSE_OK: nothing to tell the peer. */
-static void exchange_fail(struct hello_exchange *exchange, int why, enum close_code tell, enum close_code code, const char *text)
+static void exchange_fail(struct hello_exchange *exchange, int why, enum close_code tell,
+                          enum close_code code, const char *text)
 {
     const struct hello_events *events = exchange->events;
     void *arg = exchange->arg;
@@ -246,7 +264,8 @@ static void on_their_close(struct hello_exchange *exchange, const struct frame *
         exchange_fail(exchange, ADIT_EPROTO, CLOSE_PROTOCOL, CLOSE_PROTOCOL, "malformed CLOSE");
         return;
     }
-    if (close.code <= CLOSE_LAST) code = (enum close_code)close.code;
+    if (close.code <= CLOSE_LAST)
+        code = (enum close_code)close.code;
     snprintf(text, sizeof(text), "%.*s", (int)close.text_len, close.text);
     exchange_fail(exchange, -EACCES, CLOSE_OK, code, text[0] ? text : close_code_text(code));
 }
@@ -262,7 +281,8 @@ static void on_their_hello(struct hello_exchange *exchange, const struct frame *
     struct pipe *pipe = exchange->pipe;
 
     if (hello_parse(frame->body, frame->len, &theirs) < 0 ||
-        pipe_exporter(pipe, BINDING_LABEL, theirs.instance, INSTANCE_BYTES, binding, sizeof(binding)) < 0 ||
+        pipe_exporter(pipe, BINDING_LABEL, theirs.instance, INSTANCE_BYTES, binding,
+                      sizeof(binding)) < 0 ||
         memcmp(binding, theirs.binding, sizeof(binding)) != 0) {
         exchange_fail(exchange, ADIT_EPROTO, CLOSE_PROTOCOL, CLOSE_PROTOCOL, "malformed HELLO");
         return;
@@ -284,8 +304,10 @@ static void on_their_hello(struct hello_exchange *exchange, const struct frame *
     events->done(arg, pipe, &theirs);
 }
 
-/* A hello is one message on carriers that keep them whole, as every path's pipe does for what one pipe_send() gives it. */
-static void on_message(struct pipe *pipe, const struct slice *data, const struct addr *from, void *arg)
+/* A hello is one message on carriers that keep them whole, as every path's pipe does for what one
+ * pipe_send() gives it. */
+static void on_message(struct pipe *pipe, const struct slice *data, const struct addr *from,
+                       void *arg)
 {
     struct hello_exchange *exchange = arg;
     struct frame frame;
@@ -293,8 +315,10 @@ static void on_message(struct pipe *pipe, const struct slice *data, const struct
 
     (void)pipe;
     (void)from;
-    if (used <= 0 || (size_t)used != data->len || (frame.type != FRAME_HELLO && frame.type != FRAME_CLOSE)) {
-        exchange_fail(exchange, ADIT_EPROTO, CLOSE_PROTOCOL, CLOSE_PROTOCOL, "something other than HELLO");
+    if (used <= 0 || (size_t)used != data->len ||
+        (frame.type != FRAME_HELLO && frame.type != FRAME_CLOSE)) {
+        exchange_fail(exchange, ADIT_EPROTO, CLOSE_PROTOCOL, CLOSE_PROTOCOL,
+                      "something other than HELLO");
         return;
     }
     if (frame.type == FRAME_CLOSE)
@@ -312,7 +336,8 @@ static void on_eof(struct pipe *pipe, void *arg)
 static void on_end(struct pipe *pipe, int why, void *arg)
 {
     (void)pipe;
-    exchange_fail(arg, why ? why : -ECONNRESET, CLOSE_OK, CLOSE_PROTOCOL, "the connection was lost");
+    exchange_fail(arg, why ? why : -ECONNRESET, CLOSE_OK, CLOSE_PROTOCOL,
+                  "the connection was lost");
 }
 
 static void on_timeout(void *arg)
@@ -327,16 +352,18 @@ static const struct pipe_events exchange_events = {
 };
 
 struct hello_exchange *hello_start(struct pipe *pipe, const struct hello *mine, uint64_t timeout_us,
-    const struct hello_events *events, void *arg)
+                                   const struct hello_events *events, void *arg)
 {
     struct hello_exchange *exchange = calloc(1, sizeof(*exchange));
 
-    if (!exchange) return NULL;
+    if (!exchange)
+        return NULL;
     exchange->pipe = pipe;
     exchange->dialler = mine != NULL;
     exchange->events = events;
     exchange->arg = arg;
-    if (mine) exchange->mine = *mine;
+    if (mine)
+        exchange->mine = *mine;
     timer_init(&exchange->timer, on_timeout, exchange);
     timer_set_in(pipe->loop, &exchange->timer, timeout_us);
     pipe_add_listener(pipe, &exchange_events, exchange);

@@ -2,8 +2,10 @@
 /*
  * Theory of operation
  *
- * Pure functions. A record is parsed only when its whole length is there; a length beyond OPENING_BYTES_MAX, an address cut short, port 0, or a name that
- * is none are refused. An answer code that this version does not know is read as ANSWER_FAILED: a later exit may have more reasons.
+ * Pure functions. A record is parsed only when its whole length is there; a length beyond
+ * OPENING_BYTES_MAX, an address cut short, port 0, or a name that is none are refused. An answer
+ * code that this version does not know is read as ANSWER_FAILED: a later exit may have more
+ * reasons.
  */
 #include "session/opening.h"
 
@@ -30,7 +32,8 @@ static size_t put_addr(uint8_t *to, const struct addr *addr)
     size_t len = addr ? addr_ip_bytes(addr) : 0;
 
     to[0] = len == 4 ? TYPE_V4 : len == 16 ? TYPE_V6 : TYPE_NONE;
-    if (len) memcpy(to + 1, addr->ip.bytes, len);
+    if (len)
+        memcpy(to + 1, addr->ip.bytes, len);
     return 1 + len;
 }
 
@@ -40,8 +43,10 @@ static int get_addr(const uint8_t *from, size_t len, struct addr *addr)
     size_t bytes = from[0] == TYPE_V4 ? 4 : from[0] == TYPE_V6 ? 16 : 0;
 
     memset(addr, 0, sizeof(*addr));
-    if (from[0] != TYPE_NONE && bytes == 0) return ADIT_EFORMAT;
-    if (len < 1 + bytes) return ADIT_EFORMAT;
+    if (from[0] != TYPE_NONE && bytes == 0)
+        return ADIT_EFORMAT;
+    if (len < 1 + bytes)
+        return ADIT_EFORMAT;
     if (bytes) {
         addr->family = bytes == 4 ? AF_INET : AF_INET6;
         memcpy(addr->ip.bytes, from + 1, bytes);
@@ -54,9 +59,11 @@ static int record_body(const uint8_t *bytes, size_t len, size_t min)
 {
     size_t body;
 
-    if (len < 2) return 0;
+    if (len < 2)
+        return 0;
     body = get_u16(bytes);
-    if (body < min || body > OPENING_BYTES_MAX - 2) return ADIT_EFORMAT;
+    if (body < min || body > OPENING_BYTES_MAX - 2)
+        return ADIT_EFORMAT;
     return len < 2 + body ? 0 : (int)body;
 }
 
@@ -84,17 +91,23 @@ int opening_parse_open(const uint8_t *bytes, size_t len, struct target *target)
     const uint8_t *at = bytes + 2;
     uint16_t port;
 
-    if (body <= 0) return body;
+    if (body <= 0)
+        return body;
     memset(target, 0, sizeof(*target));
-    if (at[0] != OPENING_CONNECT) return ADIT_EFORMAT;
+    if (at[0] != OPENING_CONNECT)
+        return ADIT_EFORMAT;
     port = get_u16(at + 1);
-    if (port == 0) return ADIT_EFORMAT;
+    if (port == 0)
+        return ADIT_EFORMAT;
     if (at[3] == TYPE_NAME) {
-        if (body < 5 || body < 5 + at[4]) return ADIT_EFORMAT;
-        if (target_set(target, (const char *)at + 5, at[4], port) < 0) return ADIT_EFORMAT;
+        if (body < 5 || body < 5 + at[4])
+            return ADIT_EFORMAT;
+        if (target_set(target, (const char *)at + 5, at[4], port) < 0)
+            return ADIT_EFORMAT;
         return 2 + body;
     }
-    if (at[3] == TYPE_NONE || get_addr(at + 3, (size_t)body - 3, &target->addr) < 0) return ADIT_EFORMAT;
+    if (at[3] == TYPE_NONE || get_addr(at + 3, (size_t)body - 3, &target->addr) < 0)
+        return ADIT_EFORMAT;
     target->port = target->addr.port = port;
     return 2 + body;
 }
@@ -115,9 +128,11 @@ int opening_parse_answer(const uint8_t *bytes, size_t len, enum answer *answer, 
     int used, body = record_body(bytes, len, 4);
     const uint8_t *at = bytes + 2;
 
-    if (body <= 0) return body;
+    if (body <= 0)
+        return body;
     used = get_addr(at + 1, (size_t)body - 1, bound);
-    if (used < 0 || body < 1 + used + 2) return ADIT_EFORMAT;
+    if (used < 0 || body < 1 + used + 2)
+        return ADIT_EFORMAT;
     bound->port = get_u16(at + 1 + used);
     *answer = at[0] > ANSWER_LAST ? ANSWER_FAILED : (enum answer)at[0];
     return 2 + body;

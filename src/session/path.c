@@ -2,31 +2,35 @@
 /*
  * Theory of operation
  *
- * A path is one secured pipe that carries the session's frames. What is to be sent is built into messages of up to FRAME_BYTES_MAX, each one record on the wire:
- * control frames and small stream frames are gathered here; large stream frames go out of their own blocks
- * (stream.c) after what was gathered before them.
+ * A path is one secured pipe that carries the session's frames. What is to be sent is built into
+ * messages of up to FRAME_BYTES_MAX, each one record on the wire: control frames and small stream
+ * frames are gathered here; large stream frames go out of their own blocks (stream.c) after what
+ * was gathered before them.
  *
- * Liveness. Anything received is proof of life. Something is due when stream bytes, a reset, an attach list or a probe has been sent and nothing
- * was heard since; after path_rto() without a word the path is suspected. While the session is busy a path that has been silent for half of
- * `suspect` is probed, so that a receiver notices as soon as a sender; an idle one is probed every `keepalive`. Every FULL_PING-th probe is
- * large both ways, because a path that passes small packets and loses large ones is dead; a probe that stays unanswered for
- * PING_STUCK_US makes the path suspect whatever else is heard. Time in which this process did not run (loop_lost()) is not silence.
+ * Liveness. Anything received is proof of life. Something is due when stream bytes, a reset, an
+ * attach list or a probe has been sent and nothing was heard since; after path_rto() without a word
+ * the path is suspected. While the session is busy a path that has been silent for half of
+ * `suspect` is probed, so that a receiver notices as soon as a sender; an idle one is probed every
+ * `keepalive`. Every FULL_PING-th probe is large both ways, because a path that passes small
+ * packets and loses large ones is dead; a probe that stays unanswered for PING_STUCK_US makes the
+ * path suspect whatever else is heard. Time in which this process did not run (loop_lost()) is not
+ * silence.
  *
- * Limits: messages waiting are bounded by PATH_OUT_MAX; beyond, answers to probes are dropped (path_put), nothing else, as all else is
- * bounded by the number of streams.
+ * Limits: messages waiting are bounded by PATH_OUT_MAX; beyond, answers to probes are dropped
+ * (path_put), nothing else, as all else is bounded by the number of streams.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "session/session_int.h"
 
-#define PATH_OUT_MAX ((size_t)512 * 1024)
-#define FULL_PING 8
+#define PATH_OUT_MAX    ((size_t)512 * 1024)
+#define FULL_PING       8
 #define FULL_PING_BYTES 4096
-#define PING_EVERY_US (2 * SEC_US) /* while busy: to know the round trip */
-#define PING_STUCK_US (5 * SEC_US)
+#define PING_EVERY_US   (2 * SEC_US) /* while busy: to know the round trip */
+#define PING_STUCK_US   (5 * SEC_US)
 #define SUSPECT_KEEP_US (5 * SEC_US)
-#define RATE_EVERY_US SEC_US
+#define RATE_EVERY_US   SEC_US
 
 uint8_t *path_reserve(struct path *path, size_t len)
 {
@@ -53,10 +57,12 @@ void path_put(struct path *path, enum frame_type type, const void *body, size_t 
 {
     uint8_t *at;
 
-    if (type == FRAME_PONG && path->out.bytes > PATH_OUT_MAX) return;
+    if (type == FRAME_PONG && path->out.bytes > PATH_OUT_MAX)
+        return;
     at = path_reserve(path, FRAME_HEAD_BYTES + len);
     at += frame_build_head(at, type, len);
-    if (len) memcpy(at, body, len);
+    if (len)
+        memcpy(at, body, len);
     session_kick(path->session);
 }
 
@@ -65,7 +71,8 @@ void path_put_ids(struct path *path, enum frame_type type, uint64_t a, uint64_t 
     uint8_t body[16];
     size_t len = varint_write(body, a);
 
-    if (count > 1) len += varint_write(body + len, b);
+    if (count > 1)
+        len += varint_write(body + len, b);
     path_put(path, type, body, len);
 }
 
@@ -87,7 +94,8 @@ void path_flush(struct path *path, bool more)
 
 void path_expects(struct path *path)
 {
-    if (path->due_since) return;
+    if (path->due_since)
+        return;
     path->due_since = loop_now(path->session->loop);
     path->due_lost = loop_lost(path->session->loop);
 }
@@ -105,7 +113,8 @@ void path_rtt_sample(struct path *path, uint64_t rtt)
 {
     uint64_t diff;
 
-    if (rtt == 0) rtt = 1;
+    if (rtt == 0)
+        rtt = 1;
     if (path->srtt == 0) {
         path->srtt = rtt;
         path->rttvar = rtt / 2;
@@ -150,7 +159,8 @@ static void update_rates(struct path *path, uint64_t now)
 {
     uint64_t elapsed = now - path->rate_at;
 
-    if (elapsed < RATE_EVERY_US) return;
+    if (elapsed < RATE_EVERY_US)
+        return;
     path->rx_rate = (path->rx_bytes - path->rate_rx) * SEC_US / elapsed;
     path->tx_rate = (path->tx_bytes - path->rate_tx) * SEC_US / elapsed;
     path->rate_at = now;
@@ -168,12 +178,15 @@ uint64_t path_check(struct path *path, bool busy)
     const struct session_config *config = &path->session->config;
     struct loop *loop = path->session->loop;
     uint64_t now = loop_now(loop), lost = loop_lost(loop);
-    uint64_t heard = path->heard_at + (lost - path->heard_lost); /* as if the lost time had not passed */
+    uint64_t heard =
+        path->heard_at + (lost - path->heard_lost); /* as if the lost time had not passed */
     uint64_t probe_after = busy ? config->suspect_us / 2 : config->keepalive_us;
     uint64_t rto = path_rto(path), next;
 
-    if (heard > now) heard = now;
-    if (busy && probe_after < 2 * path->srtt) probe_after = 2 * path->srtt;
+    if (heard > now)
+        heard = now;
+    if (busy && probe_after < 2 * path->srtt)
+        probe_after = 2 * path->srtt;
     update_rates(path, now);
     if (path->ping_cb && now >= path->ping_cb_deadline) {
         session_ping_cb *cb = path->ping_cb;
@@ -183,27 +196,34 @@ uint64_t path_check(struct path *path, bool busy)
         pipe_addrs(path->pipe, NULL, &remote);
         cb(path->ping_cb_arg, path->label, &remote, 0);
     }
-    if (path->state == PATH_SUSPECT && now - heard >= SUSPECT_KEEP_US + rto && path != path->session->active) {
+    if (path->state == PATH_SUSPECT && now - heard >= SUSPECT_KEEP_US + rto &&
+        path != path->session->active) {
         session_path_lost(path, -ETIMEDOUT);
         return UINT64_MAX;
     }
-    if (!path->ping_at && (now - heard >= probe_after || (busy && now - path->pinged_at >= PING_EVERY_US)))
+    if (!path->ping_at &&
+        (now - heard >= probe_after || (busy && now - path->pinged_at >= PING_EVERY_US)))
         path_probe(path);
     next = path->ping_at ? now + rto : heard + probe_after;
     if (path->due_since) {
         uint64_t due = path->due_since + (lost - path->due_lost);
 
-        if (due > now) due = now;
-        if (now - due >= rto && path->state != PATH_SUSPECT) session_path_suspect(path);
+        if (due > now)
+            due = now;
+        if (now - due >= rto && path->state != PATH_SUSPECT)
+            session_path_suspect(path);
         next = earlier(next, due + rto > now ? due + rto : now + rto);
     }
     if (path->ping_at && path->state != PATH_SUSPECT) {
         uint64_t stuck = 8 * path->srtt > PING_STUCK_US ? 8 * path->srtt : PING_STUCK_US;
 
-        if (now - path->ping_at >= stuck + (lost - path->heard_lost)) session_path_suspect(path);
+        if (now - path->ping_at >= stuck + (lost - path->heard_lost))
+            session_path_suspect(path);
     }
-    if (path->ping_cb) next = earlier(next, path->ping_cb_deadline);
-    if (busy) next = earlier(next, now + PING_EVERY_US);
+    if (path->ping_cb)
+        next = earlier(next, path->ping_cb_deadline);
+    if (busy)
+        next = earlier(next, now + PING_EVERY_US);
     return next > now ? next : now + config->suspect_us / 4;
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Pool: the memory that all sessions of a process share for credit granted, reassembly and retention (session.memory). Each stream has
- * STREAM_GUARANTEE_BYTES each way outside the pool; beyond, it takes a part of what is free, so that those
- * who stall first cannot take it all.
+ * Pool: the memory that all sessions of a process share for credit granted, reassembly and
+ * retention (session.memory). Each stream has STREAM_GUARANTEE_BYTES each way outside the pool;
+ * beyond, it takes a part of what is free, so that those who stall first cannot take it all.
  */
 #ifndef ADIT_SESSION_POOL_H
 #define ADIT_SESSION_POOL_H
@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #define STREAM_GUARANTEE_BYTES 16384
-#define POOL_SHARE_SHIFT 3 /* a stream may hold at most an eighth of what is still free */
+#define POOL_SHARE_SHIFT       3 /* a stream may hold at most an eighth of what is still free */
 
 struct session_pool {
     uint64_t limit; /* bytes */

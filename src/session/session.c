@@ -2,26 +2,32 @@
 /*
  * Theory of operation
  *
- * A session is what two nodes share above their paths: streams, credit, and the decision which path carries traffic. It lives from the first wish
- * for a stream (or the first hello) until either process says SESSION_CLOSE, or no path was there for `hold`. The end of a path is never its end.
+ * A session is what two nodes share above their paths: streams, credit, and the decision which path
+ * carries traffic. It lives from the first wish for a stream (or the first hello) until either
+ * process says SESSION_CLOSE, or no path was there for `hold`. The end of a path is never its end.
  *
- * Attaching. Over a new path, both sides send the list of all their streams (ATTACH begin, WINDOW frames, RESET frames, ATTACH end): what each has
- * received, how far the other may send, and what was reset. When the peer's list is whole, each resends from the first byte the other lacks. A
- * listed stream that the other side no longer knows is answered with GONE. Every stream ever opened is listed or reset until the peer has
- * confirmed its end, so an ID below the watermark without state means "over". A path carries stream bytes once it is listed (at once in a
- * session that has sent none yet).
+ * Attaching. Over a new path, both sides send the list of all their streams (ATTACH begin, WINDOW
+ * frames, RESET frames, ATTACH end): what each has received, how far the other may send, and what
+ * was reset. When the peer's list is whole, each resends from the first byte the other lacks. A
+ * listed stream that the other side no longer knows is answered with GONE. Every stream ever opened
+ * is listed or reset until the peer has confirmed its end, so an ID below the watermark without
+ * state means "over". A path carries stream bytes once it is listed (at once in a session that has
+ * sent none yet).
  *
- * Moving. One path is active; the best listed one that is not suspect. Whoever moves says so with its list (ATTACH move), and the other
- * follows: the first to suspect a path moves both directions. Bytes that a dead or suspect path has not confirmed are sent again at
- * once; after a move away from a healthy path, those not confirmed within two of its round trips (`mark`, `drain_at`).
+ * Moving. One path is active; the best listed one that is not suspect. Whoever moves says so with
+ * its list (ATTACH move), and the other follows: the first to suspect a path moves both directions.
+ * Bytes that a dead or suspect path has not confirmed are sent again at once; after a move away
+ * from a healthy path, those not confirmed within two of its round trips (`mark`, `drain_at`).
  *
- * Sending. The pump runs at the end of a turn (defer_soon). Control frames go first, then streams in turn, a frame each; streams that have sent
- * little since they were quiet are served before bulk (`ready_new`). The path's pipe keeps its own queue short (pipe_room()), so what is urgent is never
- * far behind. WINDOW goes out at once when a quarter of a window is due, else with the next thing sent, or after
- * a quarter of the round trip (ACK_MIN_US to ACK_MAX_US).
+ * Sending. The pump runs at the end of a turn (defer_soon). Control frames go first, then streams
+ * in turn, a frame each; streams that have sent little since they were quiet are served before bulk
+ * (`ready_new`). The path's pipe keeps its own queue short (pipe_room()), so what is urgent is
+ * never far behind. WINDOW goes out at once when a quarter of a window is due, else with the next
+ * thing sent, or after a quarter of the round trip (ACK_MIN_US to ACK_MAX_US).
  *
- * Limits: SESSION_PATHS_MAX paths; max_streams streams each way (more: refused, ANSWER_LIMIT; more than twice: a protocol error); credit by
- * the pool (pool.h). A peer that breaks the protocol loses the session, with the reason.
+ * Limits: SESSION_PATHS_MAX paths; max_streams streams each way (more: refused, ANSWER_LIMIT; more
+ * than twice: a protocol error); credit by the pool (pool.h). A peer that breaks the protocol loses
+ * the session, with the reason.
  */
 #include "session/session.h"
 
@@ -32,11 +38,12 @@
 #include "base/log.h"
 #include "session/session_int.h"
 
-#define ACK_MIN_US (5 * MS_US)
-#define ACK_MAX_US (25 * MS_US)
-#define BUSY_US (5 * SEC_US)          /* the session counts as busy for so long after stream traffic */
+#define ACK_MIN_US   (5 * MS_US)
+#define ACK_MAX_US   (25 * MS_US)
+#define BUSY_US      (5 * SEC_US) /* the session counts as busy for so long after stream traffic */
 #define DRAIN_MIN_US (50 * MS_US)
-#define UNHEARD_US (250 * MS_US)      /* a newly attached path takes over from one that was silent for so long */
+#define UNHEARD_US \
+    (250 * MS_US) /* a newly attached path takes over from one that was silent for so long */
 #define WAITING_TICK_US (250 * MS_US) /* looks at waiting opens while there is no path */
 
 static void on_pump(void *arg);
@@ -47,12 +54,15 @@ static void choose_active(struct session *session, struct path *fresh);
 
 /* --- Life --- */
 
-struct session *session_new(struct loop *loop, const struct session_config *config, struct session_pool *pool,
-    const struct node_id *local, const struct node_id *remote, const struct session_events *events, void *arg)
+struct session *session_new(struct loop *loop, const struct session_config *config,
+                            struct session_pool *pool, const struct node_id *local,
+                            const struct node_id *remote, const struct session_events *events,
+                            void *arg)
 {
     struct session *session = calloc(1, sizeof(*session));
 
-    if (!session) return NULL;
+    if (!session)
+        return NULL;
     session->loop = loop;
     session->config = *config;
     session->pool = pool;
@@ -89,22 +99,25 @@ static void path_drop(struct path *path, int why)
         pipe_close(pipe);
 }
 
-/* Fails all streams, lets go of the paths (closing them after what is queued when why is 0), and schedules the end. */
+/* Fails all streams, lets go of the paths (closing them after what is queued when why is 0), and
+ * schedules the end. */
 static void session_is_over(struct session *session, int why, int paths_why, const char *text)
 {
     struct stream *stream, *next_stream;
     struct tomb *tomb, *next_tomb;
 
-    if (session->over) return;
+    if (session->over)
+        return;
     session->over = true;
     session->why = why;
     snprintf(session->text, sizeof(session->text), "%s", text ? text : "");
     for (struct path *path = session->paths; path < session->paths + SESSION_PATHS_MAX; path++)
-        if (path->session) path_drop(path, paths_why);
+        if (path->session)
+            path_drop(path, paths_why);
     session->active = NULL;
-    HASH_ITER(hh, session->streams, stream, next_stream) stream_session_over(stream, why);
-    HASH_ITER(hh, session->tombs, tomb, next_tomb)
-    {
+    HASH_ITER (hh, session->streams, stream, next_stream)
+        stream_session_over(stream, why);
+    HASH_ITER (hh, session->tombs, tomb, next_tomb) {
         HASH_DEL(session->tombs, tomb);
         free(tomb);
     }
@@ -128,10 +141,12 @@ static void close_with(struct session *session, enum close_code code, const char
     size_t text_len = text ? strnlen(text, CLOSE_TEXT_MAX) : 0;
     size_t len = varint_write(body, code);
 
-    if (session->over) return;
+    if (session->over)
+        return;
     memcpy(body + len, text ? text : "", text_len);
     for (struct path *path = session->paths; path < session->paths + SESSION_PATHS_MAX; path++) {
-        if (!path->session) continue;
+        if (!path->session)
+            continue;
         path_put(path, FRAME_CLOSE, body, len + text_len);
         path_flush(path, false);
     }
@@ -152,7 +167,8 @@ void session_protocol_error(struct session *session, const char *what)
 {
     char text[CLOSE_TEXT_MAX + 1];
 
-    if (session->over) return;
+    if (session->over)
+        return;
     snprintf(text, sizeof(text), "protocol error: %s", what);
     log_warn("event=session-protocol-error what=\"%s\"", what);
     close_with(session, CLOSE_PROTOCOL, text, ADIT_EPROTO);
@@ -169,7 +185,8 @@ static void ready_remove(struct stream *stream)
 {
     struct session *session = stream->session;
 
-    if (stream->ready == READY_NOT) return;
+    if (stream->ready == READY_NOT)
+        return;
     if (stream->ready == READY_NEW)
         TAILQ_REMOVE(&session->ready_new, stream, ready_link);
     else
@@ -180,9 +197,11 @@ static void ready_remove(struct stream *stream)
 
 static void window_remove(struct stream *stream)
 {
-    if (!stream->window_due) return;
+    if (!stream->window_due)
+        return;
     TAILQ_REMOVE(&stream->session->windows, stream, window_link);
-    if (stream->window_urgent) stream->session->urgent--;
+    if (stream->window_urgent)
+        stream->session->urgent--;
     stream->window_due = stream->window_urgent = false;
 }
 
@@ -217,15 +236,18 @@ void session_window_due(struct stream *stream, bool urgent)
     }
     if (!timer_is_set(&session->ack)) {
         delay = session->active ? session->active->srtt / 4 : 0;
-        if (delay < ACK_MIN_US) delay = ACK_MIN_US;
-        if (delay > ACK_MAX_US) delay = ACK_MAX_US;
+        if (delay < ACK_MIN_US)
+            delay = ACK_MIN_US;
+        if (delay > ACK_MAX_US)
+            delay = ACK_MAX_US;
         timer_set_in(session->loop, &session->ack, delay);
     }
 }
 
 static void send_reset(struct session *session, uint64_t id, uint64_t code)
 {
-    if (!session->active) return;
+    if (!session->active)
+        return;
     path_put_ids(session->active, FRAME_RESET, id, code, 2);
     path_expects(session->active);
 }
@@ -234,7 +256,8 @@ void session_entomb(struct session *session, uint64_t id, uint64_t code)
 {
     struct tomb *tomb = calloc(1, sizeof(*tomb));
 
-    if (!tomb) abort();
+    if (!tomb)
+        abort();
     tomb->id = id;
     tomb->code = code;
     HASH_ADD(hh, session->tombs, id, sizeof(tomb->id), tomb);
@@ -253,7 +276,8 @@ static void tomb_remove(struct session *session, uint64_t id)
 {
     struct tomb *tomb = tomb_find(session, id);
 
-    if (!tomb) return;
+    if (!tomb)
+        return;
     HASH_DEL(session->tombs, tomb);
     free(tomb);
 }
@@ -262,7 +286,8 @@ static void tomb_remove(struct session *session, uint64_t id)
 
 void session_kick(struct session *session)
 {
-    if (!session->over) defer_soon(session->loop, &session->pump);
+    if (!session->over)
+        defer_soon(session->loop, &session->pump);
 }
 
 static void put_window(struct path *path, struct stream *stream)
@@ -274,7 +299,8 @@ static void put_window(struct path *path, struct stream *stream)
     stream->reported = window.received;
 }
 
-/* Tells what has been received, and the credit, of the streams that are due: all, or only while some are urgent. */
+/* Tells what has been received, and the credit, of the streams that are due: all, or only while
+ * some are urgent. */
 static void put_windows(struct session *session, struct path *path)
 {
     struct stream *stream;
@@ -299,7 +325,8 @@ static void pump_streams(struct session *session, struct path *path, size_t room
         struct stream *stream = TAILQ_FIRST(&session->ready_new);
         size_t sent;
 
-        if (!stream) stream = TAILQ_FIRST(&session->ready_old);
+        if (!stream)
+            stream = TAILQ_FIRST(&session->ready_old);
         if (!stream_has_work(stream)) {
             ready_remove(stream);
             continue;
@@ -307,7 +334,8 @@ static void pump_streams(struct session *session, struct path *path, size_t room
         sent = stream_send(stream, path, room);
         room = room > sent ? room - sent : 0;
         session->traffic_at = loop_now(session->loop);
-        if (!stream->session) continue;
+        if (!stream->session)
+            continue;
         ready_remove(stream);
         stream_make_ready(stream); /* at the end of its list, if it has more */
     }
@@ -320,21 +348,29 @@ static void on_pump(void *arg)
     size_t room;
 
     for (struct path *path = session->paths; path < session->paths + SESSION_PATHS_MAX; path++)
-        if (path->session && path != active && path->out.count > 0 && pipe_room(path->pipe) > 0) path_flush(path, false);
-    if (!active) return;
+        if (path->session && path != active && path->out.count > 0 && pipe_room(path->pipe) > 0)
+            path_flush(path, false);
+    if (!active)
+        return;
     room = pipe_room(active->pipe);
-    if (room == 0) return; /* on_path_room() calls again */
-    if (session->urgent > 0 || (session->ready_count > 0 && !TAILQ_EMPTY(&session->windows))) put_windows(session, active);
-    if (session->ready_count > 0 && path_is_open(session, active)) pump_streams(session, active, room);
-    if (session->active == active) path_flush(active, false);
-    if (session_busy(session)) session_touch_tick(session);
+    if (room == 0)
+        return; /* on_path_room() calls again */
+    if (session->urgent > 0 || (session->ready_count > 0 && !TAILQ_EMPTY(&session->windows)))
+        put_windows(session, active);
+    if (session->ready_count > 0 && path_is_open(session, active))
+        pump_streams(session, active, room);
+    if (session->active == active)
+        path_flush(active, false);
+    if (session_busy(session))
+        session_touch_tick(session);
 }
 
 static void on_ack(void *arg)
 {
     struct session *session = arg;
 
-    if (!session->active) return;
+    if (!session->active)
+        return;
     if (pipe_room(session->active->pipe) > 0) {
         put_windows(session, session->active);
         session_kick(session);
@@ -352,19 +388,20 @@ static void put_attach(struct path *path, uint64_t flags)
     path_put(path, FRAME_ATTACH, body, varint_write(body, flags));
 }
 
-/* Sends the whole list: what is received and granted of every stream, and the resets not yet confirmed. */
+/* Sends the whole list: what is received and granted of every stream, and the resets not yet
+ * confirmed. */
 static void send_list(struct session *session, struct path *path, uint64_t flags)
 {
     struct stream *stream, *next_stream;
     struct tomb *tomb, *next_tomb;
 
     put_attach(path, ATTACH_BEGIN | flags);
-    HASH_ITER(hh, session->streams, stream, next_stream)
-    {
+    HASH_ITER (hh, session->streams, stream, next_stream) {
         put_window(path, stream);
         stream_check_done(stream);
     }
-    HASH_ITER(hh, session->tombs, tomb, next_tomb) path_put_ids(path, FRAME_RESET, tomb->id, tomb->code, 2);
+    HASH_ITER (hh, session->tombs, tomb, next_tomb)
+        path_put_ids(path, FRAME_RESET, tomb->id, tomb->code, 2);
     put_attach(path, ATTACH_END | flags);
     path_expects(path);
 }
@@ -374,8 +411,7 @@ static void rewind_all(struct session *session, bool marked_only)
     struct stream *stream, *next;
 
     session->drain_at = 0;
-    HASH_ITER(hh, session->streams, stream, next)
-    {
+    HASH_ITER (hh, session->streams, stream, next) {
         if (marked_only && stream->mark <= stream->acked)
             stream->mark = 0;
         else
@@ -388,7 +424,8 @@ static void mark_all(struct session *session, const struct path *old)
     struct stream *stream, *next;
     uint64_t wait = 2 * old->srtt;
 
-    HASH_ITER(hh, session->streams, stream, next) stream->mark = stream->next;
+    HASH_ITER (hh, session->streams, stream, next)
+        stream->mark = stream->next;
     session->drain_at = loop_now(session->loop) + (wait > DRAIN_MIN_US ? wait : DRAIN_MIN_US);
 }
 
@@ -398,12 +435,17 @@ static void tell_want(struct session *session)
     bool any = false;
 
     for (struct path *path = session->paths; path < session->paths + SESSION_PATHS_MAX; path++) {
-        if (!path->session) continue;
+        if (!path->session)
+            continue;
         any = true;
-        if (path->state != PATH_SUSPECT && !path->stale && (path->listed || path->state == PATH_ATTACHING)) want = SESSION_WANTS_NOTHING;
+        if (path->state != PATH_SUSPECT && !path->stale &&
+            (path->listed || path->state == PATH_ATTACHING))
+            want = SESSION_WANTS_NOTHING;
     }
-    if (!any) want = SESSION_WANTS_PATH;
-    if (want == session->want || session->over) return;
+    if (!any)
+        want = SESSION_WANTS_PATH;
+    if (want == session->want || session->over)
+        return;
     session->want = want;
     session->events->want(session, want, session->arg);
 }
@@ -413,15 +455,18 @@ static void move_to(struct session *session, struct path *path, bool old_good, b
 {
     struct path *old = session->active;
 
-    if (old == path) return;
+    if (old == path)
+        return;
     if (old) {
         session->moves++;
         log_info("event=path-moved from=%s to=%s", old->label, path->label);
-        if (old->state == PATH_ACTIVE) old->state = PATH_STANDBY;
+        if (old->state == PATH_ACTIVE)
+            old->state = PATH_STANDBY;
     }
     session->active = path;
     path->state = path->state == PATH_ATTACHING ? PATH_ATTACHING : PATH_ACTIVE;
-    if (tell) send_list(session, path, ATTACH_MOVE);
+    if (tell)
+        send_list(session, path, ATTACH_MOVE);
     if (old && old_good)
         mark_all(session, old);
     else if (path->listed)
@@ -431,23 +476,32 @@ static void move_to(struct session *session, struct path *path, bool old_good, b
 
 static bool path_is_better(const struct path *a, const struct path *b)
 {
-    if (!b) return true;
-    if ((a->state == PATH_SUSPECT) != (b->state == PATH_SUSPECT)) return b->state == PATH_SUSPECT;
-    if (a->stale != b->stale) return b->stale;
+    if (!b)
+        return true;
+    if ((a->state == PATH_SUSPECT) != (b->state == PATH_SUSPECT))
+        return b->state == PATH_SUSPECT;
+    if (a->stale != b->stale)
+        return b->stale;
     return a->rank < b->rank;
 }
 
-/* Picks the active path anew. fresh: a path just listed, which wins over an equal one that has gone silent. */
+/* Picks the active path anew. fresh: a path just listed, which wins over an equal one that has gone
+ * silent. */
 static void choose_active(struct session *session, struct path *fresh)
 {
     struct path *best = session->active;
     uint64_t now = loop_now(session->loop);
 
-    if (session->over) return;
-    if (best && !best->listed && best != fresh && session->sent_any) best = NULL;
+    if (session->over)
+        return;
+    if (best && !best->listed && best != fresh && session->sent_any)
+        best = NULL;
     for (struct path *path = session->paths; path < session->paths + SESSION_PATHS_MAX; path++)
-        if (path->session && path->listed && path_is_better(path, best)) best = path;
-    if (fresh && best != fresh && best && now - best->heard_at > UNHEARD_US && fresh->rank <= best->rank) best = fresh;
+        if (path->session && path->listed && path_is_better(path, best))
+            best = path;
+    if (fresh && best != fresh && best && now - best->heard_at > UNHEARD_US &&
+        fresh->rank <= best->rank)
+        best = fresh;
     if (best && best != session->active) {
         bool old_good = session->active && session->active->state != PATH_SUSPECT && best != fresh;
         move_to(session, best, old_good, true);
@@ -455,7 +509,8 @@ static void choose_active(struct session *session, struct path *fresh)
     tell_want(session);
 }
 
-static void on_path_message(struct pipe *pipe, const struct slice *data, const struct addr *from, void *arg);
+static void on_path_message(struct pipe *pipe, const struct slice *data, const struct addr *from,
+                            void *arg);
 static void on_path_room(struct pipe *pipe, void *arg);
 static void on_path_end(struct pipe *pipe, int why, void *arg);
 static void on_path_eof(struct pipe *pipe, void *arg);
@@ -473,15 +528,20 @@ static struct path *take_slot(struct session *session)
     struct path *worst = NULL;
 
     for (struct path *path = session->paths; path < session->paths + SESSION_PATHS_MAX; path++) {
-        if (!path->session) return path;
-        if (path == session->active && path->state != PATH_SUSPECT) continue;
-        if (!worst || path_is_better(worst, path) || (!path_is_better(path, worst) && path->heard_at < worst->heard_at)) worst = path;
+        if (!path->session)
+            return path;
+        if (path == session->active && path->state != PATH_SUSPECT)
+            continue;
+        if (!worst || path_is_better(worst, path) ||
+            (!path_is_better(path, worst) && path->heard_at < worst->heard_at))
+            worst = path;
     }
     session_path_lost(worst, ADIT_EFULL);
     return worst;
 }
 
-int session_add_path(struct session *session, struct pipe *pipe, const struct hello *peer_hello, const char *label, int rank)
+int session_add_path(struct session *session, struct pipe *pipe, const struct hello *peer_hello,
+                     const char *label, int rank)
 {
     struct path *path;
     uint64_t now = loop_now(session->loop);
@@ -497,14 +557,16 @@ int session_add_path(struct session *session, struct pipe *pipe, const struct he
         pipe_abort(pipe, ADIT_ECLOSED);
         return ADIT_ECLOSED;
     }
-    *path = (struct path){.session = session, .pipe = pipe, .label = label, .rank = rank, .state = PATH_ATTACHING};
+    *path = (struct path){
+        .session = session, .pipe = pipe, .label = label, .rank = rank, .state = PATH_ATTACHING};
     path->since = path->heard_at = path->rate_at = now;
     path->heard_lost = loop_lost(session->loop);
     pipe_add_listener(pipe, &path_events, path);
     session->pathless_since = 0;
     send_list(session, path, 0);
     path_probe(path);
-    if (!session->active) move_to(session, path, false, false);
+    if (!session->active)
+        move_to(session, path, false, false);
     tell_want(session);
     session_touch_tick(session);
     session_kick(session);
@@ -517,7 +579,7 @@ void session_path_suspect(struct path *path)
     struct session *session = path->session;
 
     log_debug("event=path-suspect path=%s silent_ms=%llu", path->label,
-        (unsigned long long)((loop_now(session->loop) - path->heard_at) / MS_US));
+              (unsigned long long)((loop_now(session->loop) - path->heard_at) / MS_US));
     path->state = PATH_SUSPECT;
     choose_active(session, NULL);
 }
@@ -527,11 +589,15 @@ void session_path_lost(struct path *path, int why)
     struct session *session = path->session;
 
     log_info("event=path-lost path=%s reason=\"%s\"", path->label, err_text(why));
-    if (session->active == path) session->active = NULL;
+    if (session->active == path)
+        session->active = NULL;
     path_drop(path, why);
-    if (session->over) return;
-    if (!session->active) choose_active(session, NULL);
-    if (!session_has_path(session)) session->pathless_since = loop_now(session->loop);
+    if (session->over)
+        return;
+    if (!session->active)
+        choose_active(session, NULL);
+    if (!session_has_path(session))
+        session->pathless_since = loop_now(session->loop);
     tell_want(session);
     session_touch_tick(session);
 }
@@ -568,8 +634,10 @@ static struct stream *stream_for(struct session *session, struct path *path, uin
     struct stream *stream = stream_find(session, id);
     uint64_t index = id >> 1;
 
-    if (stream) return stream;
-    if (tomb_find(session, id)) return NULL;
+    if (stream)
+        return stream;
+    if (tomb_find(session, id))
+        return NULL;
     if (session_id_is_ours(session, id)) {
         if (index >= session->next_own)
             session_protocol_error(session, "a stream of ours that we never opened");
@@ -581,15 +649,18 @@ static struct stream *stream_for(struct session *session, struct path *path, uin
         path_put_ids(path, FRAME_GONE, id, 0, 1);
         return NULL;
     }
-    if (session->theirs + (index - session->next_theirs) >= 2 * (uint64_t)session->config.max_streams) {
+    if (session->theirs + (index - session->next_theirs) >=
+        2 * (uint64_t)session->config.max_streams) {
         session_protocol_error(session, "more streams than allowed");
         return NULL;
     }
-    while (session->next_theirs <= index) stream = stream_new(session, session->next_theirs++ << 1 | (id & 1), false);
+    while (session->next_theirs <= index)
+        stream = stream_new(session, session->next_theirs++ << 1 | (id & 1), false);
     return stream;
 }
 
-static void on_stream(struct session *session, struct path *path, const struct frame *frame, const struct slice *message)
+static void on_stream(struct session *session, struct path *path, const struct frame *frame,
+                      const struct slice *message)
 {
     struct frame_stream data;
     struct stream *stream;
@@ -599,8 +670,10 @@ static void on_stream(struct session *session, struct path *path, const struct f
         return;
     }
     stream = stream_for(session, path, data.id);
-    if (stream) stream_receive(stream, &data, message);
-    if (!session->over) session->traffic_at = loop_now(session->loop);
+    if (stream)
+        stream_receive(stream, &data, message);
+    if (!session->over)
+        session->traffic_at = loop_now(session->loop);
 }
 
 static void on_window(struct session *session, struct path *path, const struct frame *frame)
@@ -617,7 +690,8 @@ static void on_window(struct session *session, struct path *path, const struct f
             return;
         }
         stream = stream_for(session, path, window.id);
-        if (stream && stream_acknowledge(stream, &window) < 0) session_protocol_error(session, "confirmation of bytes that were never sent");
+        if (stream && stream_acknowledge(stream, &window) < 0)
+            session_protocol_error(session, "confirmation of bytes that were never sent");
     }
 }
 
@@ -635,7 +709,8 @@ static void on_reset(struct session *session, struct path *path, const struct fr
         return;
     }
     stream = stream_for(session, path, reset.id);
-    if (!stream) return; /* GONE has been put, or the session is over */
+    if (!stream)
+        return; /* GONE has been put, or the session is over */
     path_put_ids(path, FRAME_GONE, reset.id, 0, 1);
     stream_was_reset(stream, reset.code);
 }
@@ -655,7 +730,8 @@ static void on_gone(struct session *session, const struct frame *frame)
         }
         tomb_remove(session, id);
         stream = stream_find(session, id);
-        if (stream) stream_gone(stream);
+        if (stream)
+            stream_gone(stream);
     }
 }
 
@@ -667,15 +743,19 @@ static void on_attach(struct session *session, struct path *path, const struct f
         session_protocol_error(session, "a malformed ATTACH frame");
         return;
     }
-    if (!(attach.flags & ATTACH_END)) return;
+    if (!(attach.flags & ATTACH_END))
+        return;
     if (!path->listed) {
         path->listed = true;
-        if (path->state == PATH_ATTACHING) path->state = path == session->active ? PATH_ACTIVE : PATH_STANDBY;
+        if (path->state == PATH_ATTACHING)
+            path->state = path == session->active ? PATH_ACTIVE : PATH_STANDBY;
         log_info("event=path-attached path=%s", path->label);
-        if (path == session->active && !path->carried) rewind_all(session, false);
+        if (path == session->active && !path->carried)
+            rewind_all(session, false);
     }
     if (attach.flags & ATTACH_MOVE) {
-        /* What the peer sent over the path that it left may be lost: its list repeats what it still knows, and ours makes it say GONE to the rest. */
+        /* What the peer sent over the path that it left may be lost: its list repeats what it still
+         * knows, and ours makes it say GONE to the rest. */
         move_to(session, path, false, false);
         send_list(session, path, 0);
     }
@@ -721,7 +801,8 @@ static void on_pong(struct session *session, struct path *path, const struct fra
 
         path->ping_cb = NULL;
         pipe_addrs(path->pipe, NULL, &remote);
-        cb(path->ping_cb_arg, path->label, &remote, now > path->ping_cb_at ? now - path->ping_cb_at : 1);
+        cb(path->ping_cb_arg, path->label, &remote,
+           now > path->ping_cb_at ? now - path->ping_cb_at : 1);
     }
 }
 
@@ -737,11 +818,18 @@ static void on_close(struct session *session, const struct frame *frame)
     if (close.text_len > 0)
         snprintf(text, sizeof(text), "%.*s", (int)close.text_len, close.text);
     else
-        snprintf(text, sizeof(text), "%s", close_code_text(close.code > CLOSE_LAST ? CLOSE_PROTOCOL : (enum close_code)close.code));
-    session_is_over(session, close.code == CLOSE_OK ? 0 : close.code == CLOSE_PROTOCOL ? ADIT_EPROTO : -EACCES, 0, text);
+        snprintf(text, sizeof(text), "%s",
+                 close_code_text(close.code > CLOSE_LAST ? CLOSE_PROTOCOL
+                                                         : (enum close_code)close.code));
+    session_is_over(session,
+                    close.code == CLOSE_OK         ? 0
+                    : close.code == CLOSE_PROTOCOL ? ADIT_EPROTO
+                                                   : -EACCES,
+                    0, text);
 }
 
-static void on_frame(struct session *session, struct path *path, const struct frame *frame, const struct slice *message)
+static void on_frame(struct session *session, struct path *path, const struct frame *frame,
+                     const struct slice *message)
 {
     switch (frame->type) {
     case FRAME_STREAM:
@@ -770,13 +858,15 @@ static void on_frame(struct session *session, struct path *path, const struct fr
         on_close(session, frame);
         break;
     default:
-        if (frame->type < FRAME_IGNORABLE) session_protocol_error(session, "an unknown frame");
+        if (frame->type < FRAME_IGNORABLE)
+            session_protocol_error(session, "an unknown frame");
         break;
     }
 }
 
 /* Handles whole frames from the front of data; returns bytes used. */
-static size_t take_frames(struct session *session, struct path *path, struct pipe *pipe, const struct slice *data)
+static size_t take_frames(struct session *session, struct path *path, struct pipe *pipe,
+                          const struct slice *data)
 {
     size_t at = 0;
 
@@ -784,7 +874,8 @@ static size_t take_frames(struct session *session, struct path *path, struct pip
         struct frame frame;
         int used = frame_parse(data->data + at, data->len - at, &frame);
 
-        if (used == 0) return at;
+        if (used == 0)
+            return at;
         if (used < 0) {
             session_protocol_error(session, "a frame that is too long");
             return data->len;
@@ -795,7 +886,8 @@ static size_t take_frames(struct session *session, struct path *path, struct pip
     return data->len;
 }
 
-/* A carrier that does not keep messages whole: joins what is left of the last with what comes, a frame at a time. */
+/* A carrier that does not keep messages whole: joins what is left of the last with what comes, a
+ * frame at a time. */
 static struct slice join_partial(struct path *path, const struct slice *data)
 {
     struct block *block = block_new_sized(path->partial.len + data->len);
@@ -807,7 +899,8 @@ static struct slice join_partial(struct path *path, const struct slice *data)
     return joined;
 }
 
-static void on_path_message(struct pipe *pipe, const struct slice *data, const struct addr *from, void *arg)
+static void on_path_message(struct pipe *pipe, const struct slice *data, const struct addr *from,
+                            void *arg)
 {
     struct path *path = arg;
     struct session *session = path->session;
@@ -819,10 +912,13 @@ static void on_path_message(struct pipe *pipe, const struct slice *data, const s
     used = take_frames(session, path, pipe, &whole);
     if (!session->over && path->pipe == pipe) {
         if (path->state == PATH_SUSPECT) { /* it speaks again */
-            path->state = path == session->active ? PATH_ACTIVE : path->listed ? PATH_STANDBY : PATH_ATTACHING;
+            path->state = path == session->active ? PATH_ACTIVE
+                          : path->listed          ? PATH_STANDBY
+                                                  : PATH_ATTACHING;
             tell_want(session);
         }
-        if (used < whole.len) path->partial = slice_copy(whole.data + used, whole.len - used);
+        if (used < whole.len)
+            path->partial = slice_copy(whole.data + used, whole.len - used);
     }
     slice_drop(&whole);
 }
@@ -833,7 +929,8 @@ void session_touch_tick(struct session *session)
 {
     uint64_t soon = loop_now(session->loop) + session->config.suspect_us / 4;
 
-    if (session->over || (timer_is_set(&session->tick) && session->tick.at <= soon)) return;
+    if (session->over || (timer_is_set(&session->tick) && session->tick.at <= soon))
+        return;
     timer_set(session->loop, &session->tick, soon);
 }
 
@@ -843,9 +940,9 @@ static uint64_t check_waiting(struct session *session, uint64_t now)
     struct stream *stream, *next;
     bool waiting = false;
 
-    HASH_ITER(hh, session->streams, stream, next)
-    {
-        if (!stream->ours || !stream->opening || stream->next > 0) continue;
+    HASH_ITER (hh, session->streams, stream, next) {
+        if (!stream->ours || !stream->opening || stream->next > 0)
+            continue;
         if (now - stream->opened_at >= session->config.connect_wait_us)
             stream_fail_opening(stream, ANSWER_NO_PATH);
         else
@@ -856,7 +953,8 @@ static uint64_t check_waiting(struct session *session, uint64_t now)
 
 static uint64_t check_keys(struct session *session, struct path *path, uint64_t now)
 {
-    if (!path->stale && (now - path->since >= session->config.rekey_us || path->rx_bytes + path->tx_bytes >= session->config.rekey_bytes)) {
+    if (!path->stale && (now - path->since >= session->config.rekey_us ||
+                         path->rx_bytes + path->tx_bytes >= session->config.rekey_bytes)) {
         path->stale = true;
         choose_active(session, NULL);
     }
@@ -869,35 +967,46 @@ static void on_tick(void *arg)
     uint64_t now = loop_now(session->loop), next = UINT64_MAX, at;
     bool busy = session_busy(session);
 
-    if (session->drain_at && now >= session->drain_at) rewind_all(session, true);
+    if (session->drain_at && now >= session->drain_at)
+        rewind_all(session, true);
     for (struct path *path = session->paths; path < session->paths + SESSION_PATHS_MAX; path++) {
-        if (!path->session) continue;
+        if (!path->session)
+            continue;
         at = path_check(path, busy);
-        if (at < next) next = at;
-        if (session->over) return;
-        if (path->session && (at = check_keys(session, path, now)) > now && at < next) next = at;
+        if (at < next)
+            next = at;
+        if (session->over)
+            return;
+        if (path->session && (at = check_keys(session, path, now)) > now && at < next)
+            next = at;
     }
-    if (session->drain_at && session->drain_at < next) next = session->drain_at;
+    if (session->drain_at && session->drain_at < next)
+        next = session->drain_at;
     if (!session->active || !path_is_open(session, session->active)) {
         at = check_waiting(session, now);
-        if (at < next) next = at;
+        if (at < next)
+            next = at;
     }
     if (session->pathless_since) {
         if (now - session->pathless_since >= session->config.hold_us) {
-            session_is_over(session, -ETIMEDOUT, 0, "no path to the peer could be made within the hold time");
+            session_is_over(session, -ETIMEDOUT, 0,
+                            "no path to the peer could be made within the hold time");
             return;
         }
         at = session->pathless_since + session->config.hold_us;
-        if (at < next) next = at;
+        if (at < next)
+            next = at;
     }
-    if (session->over || next == UINT64_MAX) return;
+    if (session->over || next == UINT64_MAX)
+        return;
     timer_set(session->loop, &session->tick, next > now ? next : now + MS_US);
 }
 
 void session_recheck(struct session *session)
 {
     for (struct path *path = session->paths; path < session->paths + SESSION_PATHS_MAX; path++)
-        if (path->session && !path->ping_at) path_probe(path);
+        if (path->session && !path->ping_at)
+            path_probe(path);
     session_touch_tick(session);
 }
 
@@ -909,7 +1018,8 @@ void session_ping(struct session *session, uint64_t timeout_us, session_ping_cb 
         uint8_t body[16];
         size_t len;
 
-        if (!path->session || path->ping_cb) continue;
+        if (!path->session || path->ping_cb)
+            continue;
         path->ping_cb = cb;
         path->ping_cb_arg = arg;
         path->ping_cb_at = now;
@@ -942,8 +1052,10 @@ enum session_want session_wants(const struct session *session)
 
 bool session_has_path(const struct session *session)
 {
-    for (const struct path *path = session->paths; path < session->paths + SESSION_PATHS_MAX; path++)
-        if (path->session) return true;
+    for (const struct path *path = session->paths; path < session->paths + SESSION_PATHS_MAX;
+         path++)
+        if (path->session)
+            return true;
     return false;
 }
 
@@ -954,7 +1066,8 @@ uint32_t session_stream_count(const struct session *session)
 
 bool session_is_busy(const struct session *session, uint64_t idle_us)
 {
-    return session->streams || (session->traffic_at && loop_now(session->loop) - session->traffic_at < idle_us);
+    return session->streams ||
+           (session->traffic_at && loop_now(session->loop) - session->traffic_at < idle_us);
 }
 
 void session_describe(const struct session *session, struct session_info *info)
@@ -968,10 +1081,12 @@ void session_describe(const struct session *session, struct session_info *info)
     info->opened = session->opened;
     info->resent_bytes = session->resent_bytes;
     info->moves = session->moves;
-    for (const struct path *path = session->paths; path < session->paths + SESSION_PATHS_MAX; path++) {
+    for (const struct path *path = session->paths; path < session->paths + SESSION_PATHS_MAX;
+         path++) {
         struct path_info *to = &info->path[info->paths];
 
-        if (!path->session) continue;
+        if (!path->session)
+            continue;
         info->paths++;
         to->label = path->label;
         to->kind = path->pipe->ops->kind;

@@ -18,23 +18,24 @@
 enum stream_ready { READY_NOT, READY_NEW, READY_OLD };
 
 struct stream {
-    struct pipe base; /* first */
+    struct pipe base;        /* first */
     struct session *session; /* NULL: the session is over, or has forgotten the stream */
     uint64_t id;
     UT_hash_handle hh;
     /* Sending: `out` holds the bytes [acked, written). */
     struct slice_queue out;
-    uint64_t acked, next, written, limit; /* next: first byte never sent; limit: the peer's credit */
-    uint64_t resend_at, resend_end;       /* to be sent again before anything new; empty when at >= end */
-    uint64_t mark;                        /* bytes below went over the path that was active before */
-    uint32_t cursor;                      /* slice of `out` near `next`, and the offset at which it starts */
+    uint64_t acked, next, written,
+        limit;                      /* next: first byte never sent; limit: the peer's credit */
+    uint64_t resend_at, resend_end; /* to be sent again before anything new; empty when at >= end */
+    uint64_t mark;                  /* bytes below went over the path that was active before */
+    uint32_t cursor; /* slice of `out` near `next`, and the offset at which it starts */
     uint64_t cursor_base;
     /* Receiving: `in` holds what is in order but not delivered. */
     struct slice_queue in;
     struct gaps gaps;
-    uint64_t received, final; /* in order so far; final offset or OFFSET_NONE */
+    uint64_t received, final;   /* in order so far; final offset or OFFSET_NONE */
     uint64_t granted, reported; /* credit given; `received` last told */
-    uint64_t window;          /* how much credit it is worth, at present */
+    uint64_t window;            /* how much credit it is worth, at present */
     uint64_t epoch_at, epoch_consumed;
     uint64_t charge; /* what it takes from the pool */
     /* Opening */
@@ -45,7 +46,8 @@ struct stream {
     enum stream_ready ready;
     TAILQ_ENTRY(stream) ready_link;
     TAILQ_ENTRY(stream) window_link;
-    bool ours, opening, answer_sent, fin_queued, fin_sent, fin_acked, eof_told, closing, window_due, window_urgent;
+    bool ours, opening, answer_sent, fin_queued, fin_sent, fin_acked, eof_told, closing, window_due,
+        window_urgent;
 };
 
 TAILQ_HEAD(stream_list, stream);
@@ -62,16 +64,17 @@ struct path {
     const char *label;
     int rank;
     enum path_state state;
-    bool listed, carried, stale; /* has the peer's whole list; has carried stream bytes; keys are old */
+    bool listed, carried,
+        stale; /* has the peer's whole list; has carried stream bytes; keys are old */
     uint64_t since, heard_at, heard_lost;
-    uint64_t due_since;            /* since when an answer is due; 0: none */
+    uint64_t due_since; /* since when an answer is due; 0: none */
     uint64_t due_lost;
     uint64_t ping_number, ping_at; /* outstanding probe; ping_at 0: none */
     uint64_t pinged_at;            /* the last one */
     uint64_t srtt, rttvar;         /* microseconds; srtt 0: not measured */
     uint64_t pings;
-    struct slice_queue out;        /* built messages, one a slice */
-    struct slice partial;          /* an incomplete frame (carriers that do not keep messages whole) */
+    struct slice_queue out; /* built messages, one a slice */
+    struct slice partial;   /* an incomplete frame (carriers that do not keep messages whole) */
     uint64_t rx_bytes, tx_bytes, rx_rate, tx_rate;
     uint64_t rate_at, rate_rx, rate_tx;
     /* session_ping() */
@@ -102,10 +105,10 @@ struct session {
     uint64_t next_own, next_theirs; /* indices: id >> 1 */
     struct stream_list ready_new, ready_old, windows;
     uint32_t ready_count;
-    uint32_t urgent;     /* streams in `windows` that must not wait */
-    bool sent_any;       /* some stream byte was ever sent */
+    uint32_t urgent; /* streams in `windows` that must not wait */
+    bool sent_any;   /* some stream byte was ever sent */
     uint64_t since, pathless_since, traffic_at;
-    uint64_t drain_at;   /* when bytes below the marks are to be sent again; 0: nothing */
+    uint64_t drain_at; /* when bytes below the marks are to be sent again; 0: nothing */
     struct defer pump, finish;
     struct timer tick, ack;
     /* statistics */
@@ -115,9 +118,11 @@ struct session {
 /* stream.c */
 struct stream *stream_new(struct session *session, uint64_t id, bool ours);
 struct stream *stream_find(struct session *session, uint64_t id);
-void stream_receive(struct stream *stream, const struct frame_stream *frame, const struct slice *message);
-int stream_acknowledge(struct stream *stream, const struct frame_window *window); /* 0 or ADIT_EPROTO */
-void stream_gone(struct stream *stream);           /* the peer has no state for it */
+void stream_receive(struct stream *stream, const struct frame_stream *frame,
+                    const struct slice *message);
+int stream_acknowledge(struct stream *stream,
+                       const struct frame_window *window); /* 0 or ADIT_EPROTO */
+void stream_gone(struct stream *stream);                   /* the peer has no state for it */
 void stream_was_reset(struct stream *stream, uint64_t code);
 void stream_session_over(struct stream *stream, int why);
 bool stream_has_work(const struct stream *stream);
@@ -131,7 +136,8 @@ void stream_check_done(struct stream *stream);
 void stream_fail_opening(struct stream *stream, enum answer answer);
 
 /* path.c */
-uint8_t *path_reserve(struct path *path, size_t len); /* room for a frame of len bytes in the messages to send */
+uint8_t *path_reserve(struct path *path,
+                      size_t len); /* room for a frame of len bytes in the messages to send */
 void path_put(struct path *path, enum frame_type type, const void *body, size_t len);
 void path_put_ids(struct path *path, enum frame_type type, uint64_t a, uint64_t b, size_t count);
 /* Sends what was put; more: a message follows in this turn. */

@@ -2,24 +2,29 @@
 /*
  * Theory of operation
  *
- * A stream is a pipe whose bytes are numbered, each way from 0. The first bytes are its OPEN (opener's side) and its
- * ANSWER (other side), so that they are carried, repeated and confirmed like all others, and an exit dials once.
+ * A stream is a pipe whose bytes are numbered, each way from 0. The first bytes are its OPEN
+ * (opener's side) and its ANSWER (other side), so that they are carried, repeated and confirmed
+ * like all others, and an exit dials once.
  *
- * Sending. `out` holds [acked, written) by reference. `next` is the first byte never sent; bytes are sent up to the peer's
- * `limit`. [resend_at, resend_end) goes first: what a lost or left path has not confirmed. FIN takes one offset: `received` of
- * written + 1 confirms it. Small writes are gathered into blocks of their own, so that a keystroke does not pin 16 KiB.
+ * Sending. `out` holds [acked, written) by reference. `next` is the first byte never sent; bytes
+ * are sent up to the peer's `limit`. [resend_at, resend_end) goes first: what a lost or left path
+ * has not confirmed. FIN takes one offset: `received` of written + 1 confirms it. Small writes are
+ * gathered into blocks of their own, so that a keystroke does not pin 16 KiB.
  *
- * Receiving. In-order bytes go down the link at once while it has room, else wait in `in`; bytes beyond a gap wait in `gaps`.
- * What the sink has queued counts as not consumed. Credit is `consumed + window`; the window starts at STREAM_GUARANTEE_BYTES and doubles
- * when a whole window was consumed within two round trips (or WINDOW_GROW_MIN_US), bounded by window_max and by the
- * pool's share. `granted` never goes back; a window shrinks by not advancing.
+ * Receiving. In-order bytes go down the link at once while it has room, else wait in `in`; bytes
+ * beyond a gap wait in `gaps`. What the sink has queued counts as not consumed. Credit is `consumed
+ * + window`; the window starts at STREAM_GUARANTEE_BYTES and doubles when a whole window was
+ * consumed within two round trips (or WINDOW_GROW_MIN_US), bounded by window_max and by the pool's
+ * share. `granted` never goes back; a window shrinks by not advancing.
  *
- * Memory. charge = what is granted and not consumed, and what is retained, each beyond the guarantee; the pool counts it. Without pool, a stream
- * takes from its source only up to the guarantee.
+ * Memory. charge = what is granted and not consumed, and what is retained, each beyond the
+ * guarantee; the pool counts it. Without pool, a stream takes from its source only up to the
+ * guarantee.
  *
- * End. A stream is done when its FIN is confirmed and the peer's FIN is delivered and has been confirmed; then it is
- * forgotten. An abort leaves a tomb with the code, told at once and at every attach until the peer answers GONE. A stream
- * closed by its owner before the peer's FIN discards what comes, and is reset once its own FIN is confirmed.
+ * End. A stream is done when its FIN is confirmed and the peer's FIN is delivered and has been
+ * confirmed; then it is forgotten. An abort leaves a tomb with the code, told at once and at every
+ * attach until the peer answers GONE. A stream closed by its owner before the peer's FIN discards
+ * what comes, and is reset once its own FIN is confirmed.
  */
 #include "session/stream.h"
 
@@ -29,15 +34,15 @@
 #include "session/opening.h"
 #include "session/session_int.h"
 
-#define AHEAD_BYTES ((uint64_t)64 * 1024)          /* taken from a source beyond the peer's credit */
-#define UNSENT_BYTES ((uint64_t)512 * 1024)        /* and ahead of what has been sent */
-#define UNSENT_ALL_BYTES ((uint64_t)8 * 1024 * 1024) /* the same, shared by all ready streams */
-#define UNSENT_MIN_BYTES ((uint64_t)32 * 1024)
+#define AHEAD_BYTES        ((uint64_t)64 * 1024)  /* taken from a source beyond the peer's credit */
+#define UNSENT_BYTES       ((uint64_t)512 * 1024) /* and ahead of what has been sent */
+#define UNSENT_ALL_BYTES   ((uint64_t)8 * 1024 * 1024) /* the same, shared by all ready streams */
+#define UNSENT_MIN_BYTES   ((uint64_t)32 * 1024)
 #define WINDOW_GROW_MIN_US (4 * MS_US)
-#define COPY_BELOW_BYTES (BLOCK_BYTES / 4)
-#define SMALL_FRAME_BYTES 1024 /* gathered with others into one message */
-#define BURST_NEW_BYTES 16384  /* a stream that sent less since it was quiet goes before bulk */
-#define BURST_QUIET_US (10 * MS_US)
+#define COPY_BELOW_BYTES   (BLOCK_BYTES / 4)
+#define SMALL_FRAME_BYTES  1024  /* gathered with others into one message */
+#define BURST_NEW_BYTES    16384 /* a stream that sent less since it was quiet goes before bulk */
+#define BURST_QUIET_US     (10 * MS_US)
 
 static const struct pipe_ops stream_ops;
 
@@ -50,7 +55,8 @@ struct stream *stream_new(struct session *session, uint64_t id, bool ours)
 {
     struct stream *stream = calloc(1, sizeof(*stream));
 
-    if (!stream) abort();
+    if (!stream)
+        abort();
     pipe_init(&stream->base, &stream_ops, session->loop);
     stream->base.flags |= PIPE_IS_UP;
     stream->session = session;
@@ -103,18 +109,21 @@ static void update_charge(struct stream *stream)
     uint64_t done = consumed(stream);
     uint64_t receiving = stream->granted > done ? stream->granted - done : 0;
 
-    if (stream->final != OFFSET_NONE) receiving = stream->final > done ? stream->final - done : 0;
+    if (stream->final != OFFSET_NONE)
+        receiving = stream->final > done ? stream->final - done : 0;
     if (stream->session)
         session_pool_charge(stream->session->pool, &stream->charge,
-            beyond_guarantee(receiving) + beyond_guarantee(stream->out.bytes));
+                            beyond_guarantee(receiving) + beyond_guarantee(stream->out.bytes));
 }
 
 /* --- Sending --- */
 
 bool stream_has_work(const struct stream *stream)
 {
-    if (stream->resend_at < stream->resend_end) return true;
-    if (stream->next < stream->written) return stream->next < stream->limit;
+    if (stream->resend_at < stream->resend_end)
+        return true;
+    if (stream->next < stream->written)
+        return stream->next < stream->limit;
     return stream->fin_queued && !stream->fin_sent;
 }
 
@@ -123,9 +132,11 @@ void stream_make_ready(struct stream *stream)
     struct session *session = stream->session;
     uint64_t now;
 
-    if (!session || stream->ready != READY_NOT || !stream_has_work(stream)) return;
+    if (!session || stream->ready != READY_NOT || !stream_has_work(stream))
+        return;
     now = loop_now(session->loop);
-    if (now > stream->burst_at + BURST_QUIET_US) stream->burst = 0;
+    if (now > stream->burst_at + BURST_QUIET_US)
+        stream->burst = 0;
     if (stream->burst < BURST_NEW_BYTES) {
         stream->ready = READY_NEW;
         TAILQ_INSERT_TAIL(&session->ready_new, stream, ready_link);
@@ -163,14 +174,18 @@ static size_t stream_room(const struct pipe *pipe)
     const struct session *session = stream->session;
     uint64_t cap, unsent = UNSENT_BYTES;
 
-    if (!session) return 0;
-    if (stream->out.bytes >= STREAM_GUARANTEE_BYTES && session_pool_free(session->pool) == 0) return 0;
+    if (!session)
+        return 0;
+    if (stream->out.bytes >= STREAM_GUARANTEE_BYTES && session_pool_free(session->pool) == 0)
+        return 0;
     if (session->ready_count > UNSENT_ALL_BYTES / UNSENT_BYTES) {
         unsent = UNSENT_ALL_BYTES / session->ready_count;
-        if (unsent < UNSENT_MIN_BYTES) unsent = UNSENT_MIN_BYTES;
+        if (unsent < UNSENT_MIN_BYTES)
+            unsent = UNSENT_MIN_BYTES;
     }
     cap = stream->next + unsent;
-    if (cap > stream->limit + AHEAD_BYTES) cap = stream->limit + AHEAD_BYTES;
+    if (cap > stream->limit + AHEAD_BYTES)
+        cap = stream->limit + AHEAD_BYTES;
     if (stream->out.bytes < STREAM_GUARANTEE_BYTES && cap < stream->acked + STREAM_GUARANTEE_BYTES)
         cap = stream->acked + STREAM_GUARANTEE_BYTES;
     return cap > stream->written ? (size_t)(cap - stream->written) : 0;
@@ -191,7 +206,8 @@ static void stream_shutdown(struct pipe *pipe)
     stream_make_ready(stream);
 }
 
-/* The slice of `out` that holds stream offset `offset` (acked <= offset < written), and where in it. */
+/* The slice of `out` that holds stream offset `offset` (acked <= offset < written), and where in
+ * it. */
 static struct slice *slice_at(struct stream *stream, uint64_t offset, size_t *within)
 {
     struct slice *slice;
@@ -202,7 +218,8 @@ static struct slice *slice_at(struct stream *stream, uint64_t offset, size_t *wi
     }
     for (;;) {
         slice = slice_queue_at(&stream->out, stream->cursor);
-        if (offset < stream->cursor_base + slice->len) break;
+        if (offset < stream->cursor_base + slice->len)
+            break;
         stream->cursor_base += slice->len;
         stream->cursor++;
     }
@@ -219,26 +236,34 @@ static void drop_acked(struct stream *stream, uint64_t received)
     popped = before - stream->out.count;
     stream->acked = received;
     stream->cursor = stream->cursor > popped ? stream->cursor - popped : 0;
-    if (stream->cursor == 0) stream->cursor_base = stream->acked;
-    if (stream->resend_at < received) stream->resend_at = received;
+    if (stream->cursor == 0)
+        stream->cursor_base = stream->acked;
+    if (stream->resend_at < received)
+        stream->resend_at = received;
 }
 
 void stream_rewind(struct stream *stream, uint64_t end)
 {
-    if (end > stream->next) end = stream->next;
-    if (stream->fin_sent && !stream->fin_acked && end == stream->written) stream->fin_sent = false;
+    if (end > stream->next)
+        end = stream->next;
+    if (stream->fin_sent && !stream->fin_acked && end == stream->written)
+        stream->fin_sent = false;
     if (end > stream->acked) {
-        if (stream->resend_at < stream->resend_end && stream->resend_end > end) end = stream->resend_end;
+        if (stream->resend_at < stream->resend_end && stream->resend_end > end)
+            end = stream->resend_end;
         stream->resend_at = stream->acked;
         stream->resend_end = end;
-        if (stream->session) stream->session->resent_bytes += end - stream->acked;
+        if (stream->session)
+            stream->session->resent_bytes += end - stream->acked;
     }
     stream->mark = 0;
     stream_make_ready(stream);
 }
 
-/* Sends a large frame straight out of the block: its head is written in front of the payload for the moment of sending (slice.h). */
-static void send_in_place(struct path *path, uint8_t *payload, size_t len, const uint8_t *head, size_t head_len, bool more)
+/* Sends a large frame straight out of the block: its head is written in front of the payload for
+ * the moment of sending (slice.h). */
+static void send_in_place(struct path *path, uint8_t *payload, size_t len, const uint8_t *head,
+                          size_t head_len, bool more)
 {
     uint8_t saved[FRAME_STREAM_HEAD_MAX];
     uint8_t *start = payload - head_len;
@@ -250,9 +275,11 @@ static void send_in_place(struct path *path, uint8_t *payload, size_t len, const
     path->tx_bytes += head_len + len;
 }
 
-static bool more_follows(const struct session *session, const struct stream *stream, size_t room, size_t sent)
+static bool more_follows(const struct session *session, const struct stream *stream, size_t room,
+                         size_t sent)
 {
-    if (room <= sent) return false;
+    if (room <= sent)
+        return false;
     return session->ready_count > 1 || stream_has_work(stream) || !TAILQ_EMPTY(&session->windows);
 }
 
@@ -261,7 +288,9 @@ size_t stream_send(struct stream *stream, struct path *path, size_t room)
     struct session *session = stream->session;
     bool again = stream->resend_at < stream->resend_end;
     uint64_t offset = again ? stream->resend_at : stream->next;
-    uint64_t end = again ? stream->resend_end : stream->written < stream->limit ? stream->written : stream->limit;
+    uint64_t end = again                             ? stream->resend_end
+                   : stream->written < stream->limit ? stream->written
+                                                     : stream->limit;
     uint8_t head[FRAME_STREAM_HEAD_MAX];
     uint8_t *payload = NULL;
     size_t head_len, len = 0;
@@ -273,29 +302,35 @@ size_t stream_send(struct stream *stream, struct path *path, size_t room)
 
         payload = slice->data + within;
         len = slice->len - within;
-        if (len > end - offset) len = (size_t)(end - offset);
-        if (len > FRAME_BYTES_MAX - FRAME_STREAM_HEAD_MAX) len = FRAME_BYTES_MAX - FRAME_STREAM_HEAD_MAX;
+        if (len > end - offset)
+            len = (size_t)(end - offset);
+        if (len > FRAME_BYTES_MAX - FRAME_STREAM_HEAD_MAX)
+            len = FRAME_BYTES_MAX - FRAME_STREAM_HEAD_MAX;
     }
     fin = stream->fin_queued && offset + len == stream->written && (!again || !stream->fin_sent);
     if (again)
         stream->resend_at += len;
     else
         stream->next += len;
-    if (fin) stream->fin_sent = true;
+    if (fin)
+        stream->fin_sent = true;
     stream->burst += len;
     stream->burst_at = loop_now(session->loop);
     head_len = frame_build_stream_head(head, stream->id, offset, len, fin);
     if (len <= SMALL_FRAME_BYTES) {
         uint8_t *to = path_reserve(path, head_len + len);
         memcpy(to, head, head_len);
-        if (len) memcpy(to + head_len, payload, len);
+        if (len)
+            memcpy(to + head_len, payload, len);
     } else {
         path_flush(path, true);
-        send_in_place(path, payload, len, head, head_len, more_follows(session, stream, room, head_len + len));
+        send_in_place(path, payload, len, head, head_len,
+                      more_follows(session, stream, room, head_len + len));
     }
     path_expects(path);
     session->sent_any = path->carried = true;
-    if (stream->base.flags & PIPE_HAD_NO_ROOM && stream_room(&stream->base) > 0) pipe_has_room(&stream->base);
+    if (stream->base.flags & PIPE_HAD_NO_ROOM && stream_room(&stream->base) > 0)
+        pipe_has_room(&stream->base);
     return head_len + len;
 }
 
@@ -306,19 +341,24 @@ int stream_acknowledge(struct stream *stream, const struct frame_window *window)
     uint64_t received = window->received;
     bool room_before;
 
-    if (received > stream->next + (stream->fin_sent ? 1 : 0) && received > stream->written + (stream->fin_queued ? 1 : 0))
+    if (received > stream->next + (stream->fin_sent ? 1 : 0) &&
+        received > stream->written + (stream->fin_queued ? 1 : 0))
         return ADIT_EPROTO;
     room_before = stream_room(&stream->base) > 0;
     if (stream->fin_queued && received == stream->written + 1) {
         stream->fin_acked = stream->fin_sent = true;
         received = stream->written;
     }
-    if (received > stream->next) stream->next = received; /* a repeat of ours arrived first */
-    if (received > stream->acked) drop_acked(stream, received);
-    if (window->limit > stream->limit) stream->limit = window->limit;
+    if (received > stream->next)
+        stream->next = received; /* a repeat of ours arrived first */
+    if (received > stream->acked)
+        drop_acked(stream, received);
+    if (window->limit > stream->limit)
+        stream->limit = window->limit;
     update_charge(stream);
     stream_make_ready(stream);
-    if (stream_room(&stream->base) > 0 && (!room_before || stream->base.flags & PIPE_HAD_NO_ROOM)) pipe_has_room(&stream->base);
+    if (stream_room(&stream->base) > 0 && (!room_before || stream->base.flags & PIPE_HAD_NO_ROOM))
+        pipe_has_room(&stream->base);
     stream_check_done(stream);
     return 0;
 }
@@ -328,13 +368,16 @@ static void stream_over(struct stream *stream, int why)
 {
     stream_answer_cb *answered = stream->answered;
 
-    if (stream->base.flags & PIPE_IS_OVER) return;
+    if (stream->base.flags & PIPE_IS_OVER)
+        return;
     stream->answered = NULL;
-    if (stream->session) session_forget_stream(stream);
+    if (stream->session)
+        session_forget_stream(stream);
     slice_queue_clear(&stream->out);
     slice_queue_clear(&stream->in);
     gaps_clear(&stream->gaps);
-    if (answered) answered(stream->answered_arg, ANSWER_PEER_LOST, NULL);
+    if (answered)
+        answered(stream->answered_arg, ANSWER_PEER_LOST, NULL);
     pipe_is_over(&stream->base, why);
 }
 
@@ -342,13 +385,15 @@ static void stream_reset(struct stream *stream, uint64_t code, int why)
 {
     struct session *session = stream->session;
 
-    if (session) session_entomb(session, stream->id, code);
+    if (session)
+        session_entomb(session, stream->id, code);
     stream_over(stream, why);
 }
 
 void stream_check_done(struct stream *stream)
 {
-    if (!stream->session || !stream->fin_acked) return;
+    if (!stream->session || !stream->fin_acked)
+        return;
     if (stream->eof_told && stream->reported == stream->final + 1) {
         stream_over(stream, 0);
     } else if (stream->closing && !stream->eof_told) {
@@ -358,13 +403,15 @@ void stream_check_done(struct stream *stream)
 
 void stream_gone(struct stream *stream)
 {
-    bool complete = stream->fin_queued && stream->final != OFFSET_NONE && stream->received == stream->final;
+    bool complete =
+        stream->fin_queued && stream->final != OFFSET_NONE && stream->received == stream->final;
 
     if (complete) {
         stream->fin_acked = stream->fin_sent = true;
         stream->reported = stream->final + 1;
         drop_acked(stream, stream->written);
-        if (!stream->eof_told) return; /* the rest waits for a slow reader */
+        if (!stream->eof_told)
+            return; /* the rest waits for a slow reader */
     }
     stream_over(stream, complete ? 0 : -ECONNRESET);
 }
@@ -395,7 +442,8 @@ static void stream_close(struct pipe *pipe, int why)
     stream->closing = true;
     stream->fin_queued = true;
     slice_queue_clear(&stream->in);
-    if (stream->final != OFFSET_NONE && stream->received == stream->final) stream->eof_told = true;
+    if (stream->final != OFFSET_NONE && stream->received == stream->final)
+        stream->eof_told = true;
     stream_update_window(stream);
     stream_make_ready(stream);
     stream_check_done(stream);
@@ -416,22 +464,29 @@ static void deliver_waiting(struct stream *stream)
 
         slice_queue_drop(&stream->in, first.len);
         pipe_deliver(&stream->base, &first, NULL);
-        if (!stream->session) return;
+        if (!stream->session)
+            return;
     }
-    if (stream->in.count > 0 || stream->opening || stream->received != stream->final || stream->eof_told) return;
-    if (stream->base.flags & PIPE_IS_PAUSED) return;
+    if (stream->in.count > 0 || stream->opening || stream->received != stream->final ||
+        stream->eof_told)
+        return;
+    if (stream->base.flags & PIPE_IS_PAUSED)
+        return;
     stream->eof_told = true;
     pipe_got_eof(&stream->base);
-    if (stream->session) stream_check_done(stream);
+    if (stream->session)
+        stream_check_done(stream);
 }
 
 static void stream_resume(struct pipe *pipe)
 {
     struct stream *stream = stream_of(pipe);
 
-    if (!stream->session || stream->opening) return;
+    if (!stream->session || stream->opening)
+        return;
     deliver_waiting(stream);
-    if (stream->session) stream_update_window(stream);
+    if (stream->session)
+        stream_update_window(stream);
 }
 
 static void take_answer(struct stream *stream)
@@ -443,7 +498,8 @@ static void take_answer(struct stream *stream)
     struct addr bound;
     int used = opening_parse_answer(bytes, len, &answer, &bound);
 
-    if (used == 0) return;
+    if (used == 0)
+        return;
     if (used < 0) {
         session_protocol_error(stream->session, "a malformed ANSWER");
         return;
@@ -451,8 +507,10 @@ static void take_answer(struct stream *stream)
     slice_queue_drop(&stream->in, (size_t)used);
     stream->opening = false;
     stream->answered = NULL;
-    if (answered) answered(stream->answered_arg, answer, &bound);
-    if (stream->session && answer != ANSWER_OK) stream_reset(stream, 0, -ECONNREFUSED);
+    if (answered)
+        answered(stream->answered_arg, answer, &bound);
+    if (stream->session && answer != ANSWER_OK)
+        stream_reset(stream, 0, -ECONNREFUSED);
 }
 
 static void take_open(struct stream *stream)
@@ -463,7 +521,8 @@ static void take_open(struct stream *stream)
     struct target target;
     int used = opening_parse_open(bytes, len, &target);
 
-    if (used == 0) return;
+    if (used == 0)
+        return;
     if (used < 0) { /* whole, but not understood: perhaps a later version's */
         stream->opening = false;
         stream_answer(&stream->base, ANSWER_BAD_REQUEST, NULL);
@@ -504,33 +563,42 @@ static void take_in_order(struct stream *stream, struct slice *data)
     }
 }
 
-void stream_receive(struct stream *stream, const struct frame_stream *frame, const struct slice *message)
+void stream_receive(struct stream *stream, const struct frame_stream *frame,
+                    const struct slice *message)
 {
     uint64_t end = frame->offset + frame->len;
     struct session *session = stream->session;
 
     if (end > stream->granted || (stream->final != OFFSET_NONE && end > stream->final) ||
-        (frame->fin && stream->final != OFFSET_NONE && end != stream->final) || (frame->fin && end < stream->received)) {
+        (frame->fin && stream->final != OFFSET_NONE && end != stream->final) ||
+        (frame->fin && end < stream->received)) {
         session_protocol_error(session, "stream data beyond its limit or its end");
         return;
     }
-    if (frame->fin) stream->final = end;
+    if (frame->fin)
+        stream->final = end;
     if (end > stream->received) {
         uint64_t skip = frame->offset < stream->received ? stream->received - frame->offset : 0;
-        struct slice data = slice_part(message, (size_t)(frame->data - message->data) + skip, frame->len - skip);
+        struct slice data =
+            slice_part(message, (size_t)(frame->data - message->data) + skip, frame->len - skip);
 
         if (frame->offset > stream->received) {
             gaps_add(&stream->gaps, frame->offset, &data);
         } else {
             take_in_order(stream, &data);
-            while (stream->session && stream->gaps.count > 0 && gaps_take(&stream->gaps, stream->received, &data))
+            while (stream->session && stream->gaps.count > 0 &&
+                   gaps_take(&stream->gaps, stream->received, &data))
                 take_in_order(stream, &data);
         }
     }
-    if (!stream->session) return;
-    if (stream->closing && stream->received == stream->final) stream->eof_told = true;
-    if (!stream->opening) deliver_waiting(stream);
-    if (!stream->session) return;
+    if (!stream->session)
+        return;
+    if (stream->closing && stream->received == stream->final)
+        stream->eof_told = true;
+    if (!stream->opening)
+        deliver_waiting(stream);
+    if (!stream->session)
+        return;
     session_window_due(stream, false);
     stream_update_window(stream);
 }
@@ -541,9 +609,11 @@ void stream_update_window(struct stream *stream)
     struct session *session = stream->session;
     uint64_t now, done, share, window, rtt, limit;
 
-    if (!session) return;
+    if (!session)
+        return;
     if (stream->final != OFFSET_NONE) {
-        if (stream->received == stream->final && stream->reported <= stream->final) session_window_due(stream, true);
+        if (stream->received == stream->final && stream->reported <= stream->final)
+            session_window_due(stream, true);
         update_charge(stream);
         return;
     }
@@ -551,8 +621,10 @@ void stream_update_window(struct stream *stream)
     done = consumed(stream);
     if (done - stream->epoch_consumed >= stream->window && done > stream->epoch_consumed) {
         rtt = session->active ? 2 * session->active->srtt : 0;
-        if (rtt < WINDOW_GROW_MIN_US) rtt = WINDOW_GROW_MIN_US;
-        if (now - stream->epoch_at <= rtt && stream->window < session->config.window_max) stream->window *= 2;
+        if (rtt < WINDOW_GROW_MIN_US)
+            rtt = WINDOW_GROW_MIN_US;
+        if (now - stream->epoch_at <= rtt && stream->window < session->config.window_max)
+            stream->window *= 2;
         stream->epoch_at = now;
         stream->epoch_consumed = done;
     }
@@ -568,7 +640,8 @@ void stream_update_window(struct stream *stream)
 
 /* --- Opening and answering --- */
 
-struct pipe *stream_open(struct session *session, const struct target *target, stream_answer_cb *cb, void *arg, enum answer *why)
+struct pipe *stream_open(struct session *session, const struct target *target, stream_answer_cb *cb,
+                         void *arg, enum answer *why)
 {
     uint8_t bytes[OPENING_BYTES_MAX];
     struct stream *stream;
@@ -577,7 +650,8 @@ struct pipe *stream_open(struct session *session, const struct target *target, s
         *why = ANSWER_PEER_LOST;
         return NULL;
     }
-    if (session->ours >= session->config.max_streams || session->ours >= session->peer_max_streams) {
+    if (session->ours >= session->config.max_streams ||
+        session->ours >= session->peer_max_streams) {
         *why = ANSWER_LIMIT;
         return NULL;
     }
@@ -598,7 +672,8 @@ void stream_answer(struct pipe *pipe, enum answer answer, const struct addr *bou
     uint8_t bytes[OPENING_BYTES_MAX];
     size_t len;
 
-    if (!stream->session || stream->answer_sent) return;
+    if (!stream->session || stream->answer_sent)
+        return;
     stream->answer_sent = true;
     len = opening_build_answer(bytes, answer, bound);
     stream->written += len;
@@ -614,8 +689,10 @@ void stream_fail_opening(struct stream *stream, enum answer answer)
     stream_answer_cb *answered = stream->answered;
 
     stream->answered = NULL;
-    if (answered) answered(stream->answered_arg, answer, NULL);
-    if (stream->session) stream_reset(stream, 0, -ETIMEDOUT);
+    if (answered)
+        answered(stream->answered_arg, answer, NULL);
+    if (stream->session)
+        stream_reset(stream, 0, -ETIMEDOUT);
 }
 
 uint64_t stream_id(const struct pipe *pipe)

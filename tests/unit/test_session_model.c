@@ -2,19 +2,21 @@
 /*
  * Theory of operation
  *
- * A seeded model of two nodes in virtual time: a session at each end, paths that are pairs in memory, applications that open streams, write, read
- * slowly, half-close, reset, while paths are cut, die, come back and are added, by both ends at once. Every byte is checked against a function
- * of stream, direction and offset; at the end every stream that nobody reset must have arrived whole and closed at both
- * ends, the exit must have been asked for each target once, and nothing may be left: no stream, no tomb, no byte in the pool, no block.
+ * A seeded model of two nodes in virtual time: a session at each end, paths that are pairs in
+ * memory, applications that open streams, write, read slowly, half-close, reset, while paths are
+ * cut, die, come back and are added, by both ends at once. Every byte is checked against a function
+ * of stream, direction and offset; at the end every stream that nobody reset must have arrived
+ * whole and closed at both ends, the exit must have been asked for each target once, and nothing
+ * may be left: no stream, no tomb, no byte in the pool, no block.
  *
- * A failure prints its seed; `test-session-model SEED` runs that one alone, with the log. ADIT_MODEL_RUNS and ADIT_MODEL_FIRST choose how many seeds
- * are run, and from which on.
+ * A failure prints its seed; `test-session-model SEED` runs that one alone, with the log.
+ * ADIT_MODEL_RUNS and ADIT_MODEL_FIRST choose how many seeds are run, and from which on.
  */
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,8 +25,8 @@
 #include "pipe/pair.h"
 #include "session/session_int.h"
 
-#define APPS_MAX 64
-#define PATHS_MAX 8
+#define APPS_MAX     64
+#define PATHS_MAX    8
 #define RUNS_DEFAULT 300 /* make check-long: thousands */
 
 struct world;
@@ -72,15 +74,17 @@ static uint32_t dice(struct world *world, uint32_t sides)
 
 static uint8_t byte_of(uint32_t number, int side, uint64_t offset)
 {
-    return (uint8_t)(offset * 131 + (offset >> 8) * 17 + (offset >> 16) * 29 + number * 7 + (uint32_t)side * 31);
+    return (uint8_t)(offset * 131 + (offset >> 8) * 17 + (offset >> 16) * 29 + number * 7 +
+                     (uint32_t)side * 31);
 }
 
-#define CHECK(world, condition) \
-    do { \
-        if (!(condition)) { \
-            fprintf(stderr, "seed %llu: %s:%d: %s\n", (unsigned long long)(world)->seed, __FILE__, __LINE__, #condition); \
-            fail(); \
-        } \
+#define CHECK(world, condition)                                                                    \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            fprintf(stderr, "seed %llu: %s:%d: %s\n", (unsigned long long)(world)->seed, __FILE__, \
+                    __LINE__, #condition);                                                         \
+            fail();                                                                                \
+        }                                                                                          \
     } while (0)
 
 /* --- Applications --- */
@@ -94,7 +98,8 @@ static void app_later(struct app *app)
     timer_set_in(world->loop, &app->timer, world->calm ? 1000 : 1 + dice(world, 30000));
 }
 
-static void app_message(struct pipe *pipe, const struct slice *data, const struct addr *from, void *arg)
+static void app_message(struct pipe *pipe, const struct slice *data, const struct addr *from,
+                        void *arg)
 {
     struct app *app = arg;
     struct world *world = app->end->world;
@@ -129,16 +134,19 @@ static void app_end(struct pipe *pipe, int why, void *arg)
     timer_cancel(app->end->world->loop, &app->timer);
 }
 
-static const struct pipe_events app_events = {.message = app_message, .eof = app_eof, .end = app_end};
+static const struct pipe_events app_events = {
+    .message = app_message, .eof = app_eof, .end = app_end};
 
 static void app_step(void *arg)
 {
     struct app *app = arg;
     struct world *world = app->end->world;
 
-    if (!app->pipe) return;
+    if (!app->pipe)
+        return;
     pipe_resume(app->pipe);
-    if (!app->pipe) return;
+    if (!app->pipe)
+        return;
     if (!app->opener || app->answered) {
         if (world->resets && !world->calm && dice(world, 200) == 0) {
             app->reset = true;
@@ -149,13 +157,16 @@ static void app_step(void *arg)
     if (app->written < app->to_write) {
         size_t room = pipe_room(app->pipe);
         size_t len = 1 + dice(world, dice(world, 3) ? 300 : 40000);
-        if (len > app->to_write - app->written) len = (size_t)(app->to_write - app->written);
-        if (len > room) len = room;
+        if (len > app->to_write - app->written)
+            len = (size_t)(app->to_write - app->written);
+        if (len > room)
+            len = room;
         while (len > 0) {
             size_t part = len < BLOCK_READ_BYTES ? len : BLOCK_READ_BYTES;
             struct block *block = block_new();
             struct slice slice = {block, block_start(block), part};
-            for (size_t i = 0; i < part; i++) slice.data[i] = byte_of(app->number, app->end->side, app->written + i);
+            for (size_t i = 0; i < part; i++)
+                slice.data[i] = byte_of(app->number, app->end->side, app->written + i);
             app->written += part;
             len -= part;
             pipe_write(app->pipe, &slice);
@@ -169,7 +180,8 @@ static void app_step(void *arg)
     app_later(app);
 }
 
-static void app_start(struct app *app, struct end *end, uint32_t number, struct pipe *pipe, bool opener)
+static void app_start(struct app *app, struct end *end, uint32_t number, struct pipe *pipe,
+                      bool opener)
 {
     struct world *world = end->world;
 
@@ -190,12 +202,14 @@ static void on_answered(void *arg, enum answer answer, const struct addr *bound)
     (void)bound;
     CHECK(app->end->world, !app->answered);
     app->answered = true;
-    if (answer != ANSWER_OK) app->reset = true;
+    if (answer != ANSWER_OK)
+        app->reset = true;
 }
 
 /* --- Ends --- */
 
-static void on_open(struct session *session, struct pipe *stream, const struct target *target, void *arg)
+static void on_open(struct session *session, struct pipe *stream, const struct target *target,
+                    void *arg)
 {
     struct end *end = arg;
     uint32_t number = target->port - 1u;
@@ -229,7 +243,8 @@ static void on_session_end(struct session *session, int why, const char *text, v
     end->why = why;
 }
 
-static const struct session_events end_events = {.open = on_open, .want = on_want, .end = on_session_end};
+static const struct session_events end_events = {
+    .open = on_open, .want = on_want, .end = on_session_end};
 
 static void path_ended(struct pipe *pipe, int why, void *arg)
 {
@@ -238,19 +253,23 @@ static void path_ended(struct pipe *pipe, int why, void *arg)
     (void)why;
     for (int i = 0; i < PATHS_MAX; i++)
         for (int side = 0; side < 2; side++)
-            if (world->paths[i][side] == pipe) world->paths[i][side] = NULL;
+            if (world->paths[i][side] == pipe)
+                world->paths[i][side] = NULL;
 }
 
 static const struct pipe_events path_watch = {.end = path_ended};
 
 static void add_path(struct world *world)
 {
-    struct pair_options options = {.delay_us = dice(world, 60000), .rate = dice(world, 2) ? 0 : 200000 + dice(world, 5000000)};
+    struct pair_options options = {.delay_us = dice(world, 60000),
+                                   .rate = dice(world, 2) ? 0 : 200000 + dice(world, 5000000)};
 
-    if (world->calm) options.rate = 0;
+    if (world->calm)
+        options.rate = 0;
     for (int i = 0; i < PATHS_MAX; i++) {
         struct pipe *ends[2];
-        if (world->paths[i][0] || world->paths[i][1]) continue;
+        if (world->paths[i][0] || world->paths[i][1])
+            continue;
         CHECK(world, pair_new(world->loop, &options, ends) == 0);
         world->cut[i] = false;
         for (int side = 0; side < 2; side++) {
@@ -259,7 +278,8 @@ static void add_path(struct world *world)
         }
         for (int side = 0; side < 2; side++) {
             struct hello hello = {.max_streams = 100, .instance = {(uint8_t)(1 + !side)}};
-            session_add_path(world->ends[side].session, ends[side], &hello, "model", (int)dice(world, 2));
+            session_add_path(world->ends[side].session, ends[side], &hello, "model",
+                             (int)dice(world, 2));
         }
         return;
     }
@@ -269,9 +289,11 @@ static void on_redial(void *arg)
 {
     struct world *world = arg;
 
-    if (!world->ends[0].session || !world->ends[1].session) return;
+    if (!world->ends[0].session || !world->ends[1].session)
+        return;
     add_path(world);
-    if (world->ends[0].want != SESSION_WANTS_NOTHING || world->ends[1].want != SESSION_WANTS_NOTHING)
+    if (world->ends[0].want != SESSION_WANTS_NOTHING ||
+        world->ends[1].want != SESSION_WANTS_NOTHING)
         timer_set_in(world->loop, &world->redial, 500000 + dice(world, 500000));
 }
 
@@ -285,7 +307,8 @@ static void open_stream(struct world *world)
     uint32_t number = world->streams;
     struct pipe *pipe;
 
-    if (number >= APPS_MAX) return;
+    if (number >= APPS_MAX)
+        return;
     target_set(&target, "192.0.2.1", 9, (uint16_t)(number + 1));
     pipe = stream_open(end->session, &target, on_answered, &end->apps[number], &why);
     CHECK(world, pipe != NULL);
@@ -307,7 +330,8 @@ static void on_chaos(void *arg)
         }
         break;
     case 2:
-        if (world->paths[i][0]) pipe_abort(world->paths[i][0], -ECONNRESET);
+        if (world->paths[i][0])
+            pipe_abort(world->paths[i][0], -ECONNRESET);
         break;
     case 3:
         add_path(world);
@@ -325,7 +349,8 @@ static void on_chaos(void *arg)
 static bool run_until(struct world *world, uint64_t end)
 {
     while (loop_now(world->loop) < end)
-        if (!loop_turn(world->loop, end - loop_now(world->loop))) return false;
+        if (!loop_turn(world->loop, end - loop_now(world->loop)))
+            return false;
     return true;
 }
 
@@ -340,7 +365,8 @@ static void all_arrived(struct world *world)
             continue;
         }
         CHECK(world, a->over && b->over);
-        if (reset) continue;
+        if (reset)
+            continue;
         CHECK(world, a->why == 0 && b->why == 0);
         CHECK(world, a->got_eof && b->got_eof);
         CHECK(world, a->got == b->to_write && b->got == a->to_write);
@@ -369,7 +395,8 @@ static void run_model(uint64_t seed)
         end->side = side;
         end->want = SESSION_WANTS_PATH;
         end->pool.limit = dice(world, 3) == 0 ? 65536 : 16 << 20;
-        end->session = session_new(world->loop, &config, &end->pool, &ids[side], &ids[!side], &end_events, end);
+        end->session = session_new(world->loop, &config, &end->pool, &ids[side], &ids[!side],
+                                   &end_events, end);
     }
     timer_set_in(world->loop, &world->chaos, 1);
     timer_set_in(world->loop, &world->redial, 1 + dice(world, 1000));
@@ -377,7 +404,8 @@ static void run_model(uint64_t seed)
     world->calm = true;
     timer_cancel(world->loop, &world->chaos);
     for (int i = 0; i < PATHS_MAX; i++)
-        if (world->paths[i][0] && world->cut[i]) pair_cut(world->paths[i][0], false);
+        if (world->paths[i][0] && world->cut[i])
+            pair_cut(world->paths[i][0], false);
     run_until(world, loop_now(world->loop) + 120 * SEC_US);
     for (int side = 0; side < 2; side++) {
         CHECK(world, world->ends[side].session && !world->ends[side].over);
@@ -405,7 +433,8 @@ static void test_model(void **state)
     uint64_t first = first_text ? strtoull(first_text, NULL, 10) : 1;
 
     (void)state;
-    for (uint64_t seed = first; seed < first + runs; seed++) run_model(seed);
+    for (uint64_t seed = first; seed < first + runs; seed++)
+        run_model(seed);
 }
 
 int main(int argc, char **argv)
