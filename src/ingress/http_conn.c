@@ -137,7 +137,7 @@ void http_finished(struct conn *conn)
 {
     struct http *http = conn->http;
 
-    if (!http->reusable)
+    if (http->request.done && (!http->reusable || http->close_after))
         conn_finish_stream(conn);
     slice_drop(&http->replay);
     if (http->close_after || !http->request.done) {
