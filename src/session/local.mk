@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 libadit_a_SOURCES += src/session/frame.c src/session/frame.h src/session/gaps.c src/session/gaps.h
 libadit_a_SOURCES += src/session/hello.c src/session/hello.h src/session/opening.c src/session/opening.h
+libadit_a_SOURCES += src/session/attach.c src/session/inbound.c src/session/pump.c
 libadit_a_SOURCES += src/session/path.c src/session/pool.h src/session/session.c src/session/session.h
 libadit_a_SOURCES += src/session/session_int.h src/session/stream.c src/session/stream.h
 check_PROGRAMS += tests/unit/test-session-model

@@ -152,14 +152,38 @@ uint64_t path_rto(const struct path *path);
 void path_clear(struct path *path);
 
 /* session.c */
-void session_kick(struct session *session); /* something to send */
+void session_end(struct session *session, int why, int paths_why, const char *text);
 void session_protocol_error(struct session *session, const char *what);
+bool session_was_busy(const struct session *session); /* stream traffic within BUSY_US */
+void session_touch_tick(struct session *session);     /* looks at the paths soon */
+
+/* pump.c */
+void session_pump(void *arg);
+void session_acknowledge(void *arg);
+void session_kick(struct session *session); /* something to send */
 void session_forget_stream(struct stream *stream);
-void session_entomb(struct session *session, uint64_t id, uint64_t code);
 void session_window_due(struct stream *stream, bool urgent);
+void session_entomb(struct session *session, uint64_t id, uint64_t code);
+struct tomb *session_tomb_find(struct session *session, uint64_t id);
+void session_tomb_remove(struct session *session, uint64_t id);
+void session_put_window(struct path *path, struct stream *stream);
+/* May the path carry stream bytes now? */
+bool session_path_is_open(const struct session *session, const struct path *path);
+
+/* attach.c */
+void session_attached(struct session *session, struct path *path, const struct frame *frame);
+/* Picks the active path anew. fresh: a path just listed, or NULL. */
+void session_choose_path(struct session *session, struct path *fresh);
+void session_tell_want(struct session *session);
+/* Sends again what is not confirmed: everything, or what is below the marks. */
+void session_rewind(struct session *session, bool marked_only);
 void session_path_lost(struct path *path, int why);
 void session_path_suspect(struct path *path);
-void session_touch_tick(struct session *session);
+void path_drop(struct path *path, int why);
+
+/* inbound.c */
+void session_path_message(struct pipe *pipe, const struct slice *data, const struct addr *from,
+                          void *arg);
 static inline bool session_id_is_ours(const struct session *session, uint64_t id)
 {
     return (id & 1) == (session->lower ? 0 : 1);

@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Theory of operation
+ *
+ * Which path carries the session. Over a new path, both sides send the list of all their streams
+ * (ATTACH begin, WINDOW frames, RESET frames, ATTACH end): what each has received, how far the
+ * other may send, and what was reset. When the peer's list is whole, each resends from the first
+ * byte the other lacks. A listed stream that the other side no longer knows is answered with GONE.
+ * Every stream ever opened is listed or reset until the peer has confirmed its end, so an ID below
+ * the watermark without state means "over". A path carries stream bytes once it is listed (at once
+ * in a session that has sent none yet).
+ *
+ * One path is active: the best listed one that is not suspect. Whoever moves says so with its list
+ * (ATTACH move), and the other follows and answers with its own: the first to suspect a path moves
+ * both directions, and what was told over the old one is told again. Bytes that a dead or suspect
+ * path has not confirmed are sent again at once; after a move away from a healthy path, those not
+ * confirmed within two of its round trips (`mark`, `drain_at`).
+ */
+#include <string.h>
+
+#include "base/log.h"
+#include "session/session_int.h"
+
+#define DRAIN_MIN_US (50 * MS_US)
+#define UNHEARD_US                                                                \
+    (250 * MS_US) /* a fresh path takes over from one that was silent for so long \
+                   */
+
+static const struct pipe_events path_events;
+
+void path_drop(struct path *path, int why)
+{
+    struct pipe *pipe = path->pipe;
+
+    path_clear(path);
+    pipe_del_listener(pipe, &path_events, path);
+    if (why)
+        pipe_abort(pipe, why);
+    else
+        pipe_close(pipe);
+}
+
+static void put_attach(struct path *path, uint64_t flags)
+{
+    uint8_t body[8];
+
+    path_put(path, FRAME_ATTACH, body, varint_write(body, flags));
+}
+
+/* Sends the whole list: what is received and granted of every stream, and the resets not yet
+ * confirmed. */
+static void send_list(struct session *session, struct path *path, uint64_t flags)
+{
+    struct stream *stream, *next_stream;
+    struct tomb *tomb, *next_tomb;
+
+    put_attach(path, ATTACH_BEGIN | flags);
+    HASH_ITER (hh, session->streams, stream, next_stream) {
+        session_put_window(path, stream);
+        stream_check_done(stream);
+    }
+    HASH_ITER (hh, session->tombs, tomb, next_tomb)
+        path_put_ids(path, FRAME_RESET, tomb->id, tomb->code, 2);
+    put_attach(path, ATTACH_END | flags);
+    path_expects(path);
+}
+
+void session_rewind(struct session *session, bool marked_only)
+{
+    struct stream *stream, *next;
+
+    session->drain_at = 0;
+    HASH_ITER (hh, session->streams, stream, next) {
+        if (marked_only && stream->mark <= stream->acked)
+            stream->mark = 0;
+        else
+            stream_rewind(stream, marked_only ? stream->mark : UINT64_MAX);
+    }
+}
+
+static void mark_all(struct session *session, const struct path *old)
+{
+    struct stream *stream, *next;
+    uint64_t wait = 2 * old->srtt;
+
+    HASH_ITER (hh, session->streams, stream, next)
+        stream->mark = stream->next;
+    session->drain_at = loop_now(session->loop) + (wait > DRAIN_MIN_US ? wait : DRAIN_MIN_US);
+}
+
+void session_tell_want(struct session *session)
+{
+    enum session_want want = SESSION_WANTS_SPARE;
+    bool any = false;
+
+    for (struct path *path = session->paths; path < session->paths + SESSION_PATHS_MAX; path++) {
+        if (!path->session)
+            continue;
+        any = true;
+        if (path->state != PATH_SUSPECT && !path->stale &&
+            (path->listed || path->state == PATH_ATTACHING))
+            want = SESSION_WANTS_NOTHING;
+    }
+    if (!any)
+        want = SESSION_WANTS_PATH;
+    if (want == session->want || session->over)
+        return;
+    session->want = want;
+    session->events->want(session, want, session->arg);
+}
+
+/* Makes a path the active one. old_good: what went over the old one may still arrive. */
+static void move_to(struct session *session, struct path *path, bool old_good, bool tell)
+{
+    struct path *old = session->active;
+
+    if (old == path)
+        return;
+    if (old) {
+        session->moves++;
+        log_info("event=path-moved from=%s to=%s", old->label, path->label);
+        if (old->state == PATH_ACTIVE)
+            old->state = PATH_STANDBY;
+    }
+    session->active = path;
+    path->state = path->state == PATH_ATTACHING ? PATH_ATTACHING : PATH_ACTIVE;
+    if (tell)
+        send_list(session, path, ATTACH_MOVE);
+    if (old && old_good)
+        mark_all(session, old);
+    else if (path->listed)
+        session_rewind(session, false);
+    session_kick(session);
+}
+
+static bool path_is_better(const struct path *a, const struct path *b)
+{
+    if (!b)
+        return true;
+    if ((a->state == PATH_SUSPECT) != (b->state == PATH_SUSPECT))
+        return b->state == PATH_SUSPECT;
+    if (a->stale != b->stale)
+        return b->stale;
+    return a->rank < b->rank;
+}
+
+/* Picks the active path anew. fresh: a path just listed, which wins over an equal one that has gone
+ * silent. */
+void session_choose_path(struct session *session, struct path *fresh)
+{
+    struct path *best = session->active;
+    uint64_t now = loop_now(session->loop);
+
+    if (session->over)
+        return;
+    if (best && !best->listed && best != fresh && session->sent_any)
+        best = NULL;
+    for (struct path *path = session->paths; path < session->paths + SESSION_PATHS_MAX; path++)
+        if (path->session && path->listed && path_is_better(path, best))
+            best = path;
+    if (fresh && best != fresh && best && now - best->heard_at > UNHEARD_US &&
+        fresh->rank <= best->rank)
+        best = fresh;
+    if (best && best != session->active) {
+        bool old_good = session->active && session->active->state != PATH_SUSPECT && best != fresh;
+        move_to(session, best, old_good, true);
+    }
+    session_tell_want(session);
+}
+
+static void on_path_room(struct pipe *pipe, void *arg);
+static void on_path_end(struct pipe *pipe, int why, void *arg);
+static void on_path_eof(struct pipe *pipe, void *arg);
+
+static const struct pipe_events path_events = {
+    .message = session_path_message,
+    .room = on_path_room,
+    .eof = on_path_eof,
+    .end = on_path_end,
+};
+
+/* A slot for a new path: a free one, or that of the worst path. */
+static struct path *take_slot(struct session *session)
+{
+    struct path *worst = NULL;
+
+    for (struct path *path = session->paths; path < session->paths + SESSION_PATHS_MAX; path++) {
+        if (!path->session)
+            return path;
+        if (path == session->active && path->state != PATH_SUSPECT)
+            continue;
+        if (!worst || path_is_better(worst, path) ||
+            (!path_is_better(path, worst) && path->heard_at < worst->heard_at))
+            worst = path;
+    }
+    session_path_lost(worst, ADIT_EFULL);
+    return worst;
+}
+
+int session_add_path(struct session *session, struct pipe *pipe, const struct hello *peer_hello,
+                     const char *label, int rank)
+{
+    struct path *path;
+    uint64_t now = loop_now(session->loop);
+
+    if (session->over) {
+        pipe_abort(pipe, ADIT_ECLOSED);
+        return ADIT_ECLOSED;
+    }
+    memcpy(session->peer_instance, peer_hello->instance, INSTANCE_BYTES);
+    session->peer_max_streams = peer_hello->max_streams;
+    path = take_slot(session);
+    if (session->over) {
+        pipe_abort(pipe, ADIT_ECLOSED);
+        return ADIT_ECLOSED;
+    }
+    *path = (struct path){
+        .session = session, .pipe = pipe, .label = label, .rank = rank, .state = PATH_ATTACHING};
+    path->since = path->heard_at = path->rate_at = now;
+    path->heard_lost = loop_lost(session->loop);
+    pipe_add_listener(pipe, &path_events, path);
+    session->pathless_since = 0;
+    send_list(session, path, 0);
+    path_probe(path);
+    if (!session->active)
+        move_to(session, path, false, false);
+    session_tell_want(session);
+    session_touch_tick(session);
+    session_kick(session);
+    pipe_resume(pipe);
+    return 0;
+}
+
+void session_path_suspect(struct path *path)
+{
+    struct session *session = path->session;
+
+    log_debug("event=path-suspect path=%s silent_ms=%llu", path->label,
+              (unsigned long long)((loop_now(session->loop) - path->heard_at) / MS_US));
+    path->state = PATH_SUSPECT;
+    session_choose_path(session, NULL);
+}
+
+void session_path_lost(struct path *path, int why)
+{
+    struct session *session = path->session;
+
+    log_info("event=path-lost path=%s reason=\"%s\"", path->label, err_text(why));
+    if (session->active == path)
+        session->active = NULL;
+    path_drop(path, why);
+    if (session->over)
+        return;
+    if (!session->active)
+        session_choose_path(session, NULL);
+    if (!session_has_path(session))
+        session->pathless_since = loop_now(session->loop);
+    session_tell_want(session);
+    session_touch_tick(session);
+}
+
+static void on_path_end(struct pipe *pipe, int why, void *arg)
+{
+    struct path *path = arg;
+
+    (void)pipe;
+    session_path_lost(path, why ? why : -ECONNRESET);
+}
+
+static void on_path_eof(struct pipe *pipe, void *arg)
+{
+    struct path *path = arg;
+
+    (void)pipe;
+    session_path_lost(path, -ECONNRESET);
+}
+
+static void on_path_room(struct pipe *pipe, void *arg)
+{
+    struct path *path = arg;
+
+    (void)pipe;
+    session_kick(path->session);
+}
+
+void session_attached(struct session *session, struct path *path, const struct frame *frame)
+{
+    struct frame_attach attach;
+
+    if (frame_parse_attach(frame, &attach) < 0) {
+        session_protocol_error(session, "a malformed ATTACH frame");
+        return;
+    }
+    if (!(attach.flags & ATTACH_END))
+        return;
+    if (!path->listed) {
+        path->listed = true;
+        if (path->state == PATH_ATTACHING)
+            path->state = path == session->active ? PATH_ACTIVE : PATH_STANDBY;
+        log_info("event=path-attached path=%s", path->label);
+        if (path == session->active && !path->carried)
+            session_rewind(session, false);
+    }
+    if (attach.flags & ATTACH_MOVE) {
+        /* What the peer sent over the path that it left may be lost: its list repeats what it still
+         * knows, and ours makes it say GONE to the rest. */
+        move_to(session, path, false, false);
+        send_list(session, path, 0);
+    }
+    session_choose_path(session, path);
+    session_kick(session);
+}
