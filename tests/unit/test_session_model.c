@@ -12,7 +12,6 @@
  * A failure prints its seed; `test-session-model SEED` runs that one alone, with the log.
  * ADIT_MODEL_RUNS and ADIT_MODEL_FIRST choose how many seeds are run, and from which on.
  */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,6 +19,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 #include "base/log.h"
 #include "pipe/pair.h"
