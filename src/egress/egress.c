@@ -31,6 +31,7 @@
 #include "egress/resolve.h"
 
 #define OWN_CHECK_US (3 * SEC_US)
+#define TIMEOUT_US   (10 * SEC_US)
 
 struct egress {
     struct loop *loop;
@@ -43,21 +44,31 @@ struct egress {
     struct addr *external;
     size_t external_count;
     struct egress_request *requests;
+    bool freeing;
+};
+
+enum request_state {
+    REQUEST_REFUSED, /* to be told */
+    REQUEST_WAITING, /* for its peer's other requests */
+    REQUEST_ACTIVE,  /* looked up, dialled */
 };
 
 struct egress_request {
     struct egress *egress;
     struct peer *peer; /* NULL: not counted */
+    enum request_state state;
     bool is_trusted;
     enum answer refusal;
     enum policy_verdict verdict; /* the last that was not POLICY_ALLOWED */
     struct target target;
     struct defer refuse;
+    struct timer patience; /* while it waits */
     struct lookup lookup;
     struct dial dial;
     egress_answer_fn *fn;
     void *arg;
     struct egress_request *next, *prev;
+    struct egress_request *next_waiting, *prev_waiting; /* in its peer's list */
 };
 
 /* --- Policy --- */
@@ -94,7 +105,8 @@ static void refresh_own(struct egress *egress)
     uint64_t now = loop_now(egress->loop);
     if (egress->own_checked && now < egress->own_checked + OWN_CHECK_US)
         return;
-    egress->own_checked = now; /* also when it fails: the old list stays, and the next try is later */
+    egress->own_checked =
+        now; /* also when it fails: the old list stays, and the next try is later */
     struct ifaddrs *list = NULL;
     if (getifaddrs(&list) != 0) {
         log_warn("event=own-addresses-unknown error=\"%s\"", strerror(errno));
@@ -135,7 +147,15 @@ static const char *request_name(const struct egress_request *request)
     return request->target.name[0] ? request->target.name : NULL;
 }
 
-/* Takes a request out of everything it is part of, and frees it. */
+static void request_dial(struct egress_request *request);
+
+static void stop_waiting(struct egress_request *request)
+{
+    timer_cancel(request->egress->loop, &request->patience);
+    DL_DELETE2(request->peer->waiting, request, prev_waiting, next_waiting);
+}
+
+/* Takes a request out of everything it is part of, and frees it; another may take its place. */
 static void request_free(struct egress_request *request)
 {
     struct egress *egress = request->egress;
@@ -147,9 +167,20 @@ static void request_free(struct egress_request *request)
     egress->table.totals.dials--;
     if (peer) {
         peer->stats.dials--;
-        peer_release(peer);
+        if (request->state == REQUEST_WAITING)
+            stop_waiting(request);
+        else if (request->state == REQUEST_ACTIVE)
+            peer->active--;
     }
     free(request);
+    if (!peer)
+        return;
+    while (peer->waiting && peer->active < egress->max_dials && !egress->freeing) {
+        struct egress_request *next = peer->waiting;
+        stop_waiting(next);
+        request_dial(next);
+    }
+    peer_release(peer);
 }
 
 void egress_cancel(struct egress_request *request)
@@ -157,8 +188,10 @@ void egress_cancel(struct egress_request *request)
     request_free(request);
 }
 
+/* With the destination: at level debug, or because an access log is asked for (peer.c logs the ends
+ * of what succeeds). */
 static void log_outcome(const struct egress_request *request, enum answer answer,
-                        const struct addr *to)
+                        const struct addr *to, bool is_accessed)
 {
     char target[TARGET_TEXT_MAX], peer[PEER_TEXT_MAX] = "-", addr[ADDR_TEXT_MAX] = "-";
     if (request->peer)
@@ -167,8 +200,9 @@ static void log_outcome(const struct egress_request *request, enum answer answer
         addr_format(to, addr);
     const char *why =
         answer == ANSWER_POLICY ? policy_verdict_text(request->verdict) : answer_text(answer);
-    log_debug("event=open peer=%s target=%s to=%s answer=\"%s\"", peer,
-              target_format(&request->target, target), addr, why);
+    log_line(is_accessed ? LOG_INFO : LOG_DEBUG, "event=%s peer=%s target=%s to=%s answer=\"%s\"",
+             is_accessed ? "access" : "open", peer, target_format(&request->target, target), addr,
+             why);
 }
 
 static void count_outcome(enum answer answer, struct egress_stats *stats)
@@ -202,8 +236,9 @@ static void request_done(struct egress_request *request, enum answer answer, str
             peer_complain(request->peer, policy_verdict_text(request->verdict),
                           "exit.allow opens more");
     }
-    if (log_enabled(LOG_DEBUG))
-        log_outcome(request, answer, pipe ? to : NULL);
+    bool is_accessed = egress->table.access_log && request->peer && answer != ANSWER_OK;
+    if (is_accessed || log_enabled(LOG_DEBUG))
+        log_outcome(request, answer, pipe ? to : NULL, is_accessed);
     request_free(request);
     fn(arg, answer, pipe, pipe ? to : NULL);
 }
@@ -242,29 +277,30 @@ static void on_refuse(void *arg)
     request_done(request, request->refusal, NULL, NULL);
 }
 
-/* Admission: ANSWER_OK, or why not. Counts the request. */
+/* Makes a request one of its peer's. */
+static enum answer join_peer(struct egress_request *request, const struct node_id *id)
+{
+    struct egress *egress = request->egress;
+    struct peer *peer = peer_get(&egress->table, id);
+    if (!peer)
+        return ANSWER_LIMIT;
+    request->peer = peer;
+    bool full = peer->stats.streams + peer->stats.dials >= egress->max_streams;
+    peer->stats.dials++;
+    if (!full)
+        return ANSWER_OK;
+    peer_complain(peer, "too many connections", "exit.max_streams_per_peer");
+    return ANSWER_LIMIT;
+}
+
+/* Admission: ANSWER_OK, or why not. */
 static enum answer admit(struct egress_request *request, const struct node_id *id)
 {
     struct egress *egress = request->egress;
     const struct target *target = &request->target;
-    egress->table.totals.dials++;
-    if (id) {
-        struct peer *peer = peer_get(&egress->table, id);
-        if (!peer)
-            return ANSWER_LIMIT;
-        request->peer = peer;
-        const struct egress_stats *stats = &peer->stats;
-        const char *limit = NULL;
-        if (stats->dials >= egress->max_dials)
-            limit = "too many connections being opened";
-        if (egress->max_streams && stats->streams + stats->dials >= egress->max_streams)
-            limit = "too many connections";
-        peer->stats.dials++;
-        if (limit) {
-            peer_complain(peer, limit, "exit.max_streams_per_peer");
-            return ANSWER_LIMIT;
-        }
-    }
+    enum answer answer = id ? join_peer(request, id) : ANSWER_OK;
+    if (answer != ANSWER_OK)
+        return answer;
     if (target->port == 0 || (!target->name[0] && addr_ip_bytes(&target->addr) == 0))
         return ANSWER_BAD_REQUEST;
     if (request->is_trusted)
@@ -278,25 +314,51 @@ static enum answer admit(struct egress_request *request, const struct node_id *i
     return ANSWER_OK;
 }
 
-static void request_begin(struct egress_request *request, const struct node_id *peer)
+static void request_refuse(struct egress_request *request, enum answer answer)
+{
+    request->refusal = answer;
+    defer_soon(request->egress->loop, &request->refuse);
+}
+
+static void request_dial(struct egress_request *request)
 {
     struct egress *egress = request->egress;
-    struct target *target = &request->target;
-    enum answer answer = admit(request, peer);
-    if (answer == ANSWER_OK) {
-        struct addr addr = target->addr;
-        addr.port = target->port;
-        dial_init(&request->dial, egress->loop, &egress->dial, target->name[0] ? NULL : &addr,
-                  on_permit, on_dialled, request);
-        if (target->name[0] && resolve(egress->resolver, &request->lookup, target->name,
-                                       target->port, on_resolved, request) < 0)
-            answer = ANSWER_LIMIT;
+    const struct target *target = &request->target;
+    struct addr addr = target->addr;
+    addr.port = target->port;
+    request->state = REQUEST_ACTIVE;
+    if (request->peer)
+        request->peer->active++;
+    dial_init(&request->dial, egress->loop, &egress->dial, target->name[0] ? NULL : &addr,
+              on_permit, on_dialled, request);
+    if (target->name[0] && resolve(egress->resolver, &request->lookup, target->name, target->port,
+                                   on_resolved, request) < 0) {
+        dial_cancel(&request->dial);
+        request_refuse(request, ANSWER_LIMIT);
     }
-    if (answer == ANSWER_OK)
-        return;
-    dial_cancel(&request->dial);
-    request->refusal = answer;
-    defer_soon(egress->loop, &request->refuse);
+}
+
+static void on_patience(void *arg)
+{
+    struct egress_request *request = arg;
+    peer_complain(request->peer, "too many connections being opened",
+                  "exit.connect_timeout frees those that hang sooner");
+    request_done(request, ANSWER_LIMIT, NULL, NULL);
+}
+
+static void request_begin(struct egress_request *request, const struct node_id *id)
+{
+    struct egress *egress = request->egress;
+    enum answer answer = admit(request, id);
+    if (answer != ANSWER_OK) {
+        request_refuse(request, answer);
+    } else if (request->peer && request->peer->active >= egress->max_dials) {
+        request->state = REQUEST_WAITING;
+        DL_APPEND2(request->peer->waiting, request, prev_waiting, next_waiting);
+        timer_set_in(egress->loop, &request->patience, egress->dial.timeout_us);
+    } else {
+        request_dial(request);
+    }
 }
 
 static struct egress_request *request_new(struct egress *egress, const struct node_id *peer,
@@ -308,6 +370,7 @@ static struct egress_request *request_new(struct egress *egress, const struct no
         return NULL;
     request->egress = egress;
     request->peer = NULL;
+    request->state = REQUEST_REFUSED;
     request->is_trusted = trusted;
     request->refusal = ANSWER_FAILED;
     request->verdict = POLICY_ALLOWED;
@@ -315,9 +378,11 @@ static struct egress_request *request_new(struct egress *egress, const struct no
     request->fn = fn;
     request->arg = arg;
     defer_init(&request->refuse, on_refuse, request);
+    timer_init(&request->patience, on_patience, request);
     lookup_init(&request->lookup);
     dial_clear(&request->dial, egress->loop);
     DL_APPEND(egress->requests, request);
+    egress->table.totals.dials++;
     request_begin(request, peer);
     return request;
 }
@@ -360,13 +425,14 @@ int egress_reconfigure(struct egress *egress, const struct egress_config *config
     egress->policy = policy;
     egress->own_checked = 0;
     refresh_own(egress);
-    egress->max_streams = config->max_streams_per_peer;
+    egress->max_streams =
+        config->max_streams_per_peer ? config->max_streams_per_peer : EGRESS_OPENS_PER_PEER;
     egress->max_dials =
         config->max_dials_per_peer ? config->max_dials_per_peer : EGRESS_DIALS_PER_PEER;
     egress->dial = (struct dial_options){
         .attempt_delay_us = config->attempt_delay_us,
         .resolution_delay_us = config->resolution_delay_us,
-        .timeout_us = config->connect_timeout_us,
+        .timeout_us = config->connect_timeout_us ? config->connect_timeout_us : TIMEOUT_US,
         .pipe = config->pipe ? *config->pipe : defaults,
     };
     /* The dial has a deadline of its own: one timer less for each attempt. */
@@ -402,6 +468,7 @@ void egress_free(struct egress *egress)
 {
     if (!egress)
         return;
+    egress->freeing = true;
     while (egress->requests)
         request_free(egress->requests);
     peer_table_clear(&egress->table);

@@ -12,8 +12,9 @@
 #include "pipe/options.h"
 #include "pipe/pipe.h"
 
-#define EGRESS_PEERS_MAX      4096 /* peers with something open, or in debt of their rate */
-#define EGRESS_DIALS_PER_PEER 4096 /* default of max_dials_per_peer */
+#define EGRESS_PEERS_MAX      4096  /* peers with something open, or in debt of their rate */
+#define EGRESS_DIALS_PER_PEER 1024  /* default of max_dials_per_peer */
+#define EGRESS_OPENS_PER_PEER 65536 /* default of max_streams_per_peer */
 
 struct egress;
 struct egress_request;
@@ -22,15 +23,14 @@ struct egress_request;
 struct egress_config {
     const struct config_rules *allow, *deny; /* NULL: none */
     uint64_t rate;                           /* bytes a second each way, per peer; 0: no limit */
-    uint32_t max_streams_per_peer;           /* connections open or being opened; 0: no limit */
-    uint32_t max_dials_per_peer;             /* being opened; 0: EGRESS_DIALS_PER_PEER */
-    uint64_t connect_timeout_us;             /* name and connection together; 0: 10 s */
-    const struct addr *resolvers;            /* DNS servers; none: the system's */
+    uint32_t max_streams_per_peer;           /* open or being opened; 0: EGRESS_OPENS_PER_PEER */
+    uint32_t max_dials_per_peer;  /* being opened at once, others wait; 0: EGRESS_DIALS_PER_PEER */
+    uint64_t connect_timeout_us;  /* name and connection together; 0: 10 s */
+    const struct addr *resolvers; /* DNS servers; none: the system's */
     size_t resolver_count;
-    bool access_log;        /* a line for each connection that ends, at level info */
-    const char *hosts_file; /* NULL: /etc/hosts */
-    const struct pipe_options
-        *pipe; /* of outgoing connections: interface, source, mark; NULL: defaults */
+    bool access_log;                 /* a line for each connection, at level info */
+    const char *hosts_file;          /* NULL: /etc/hosts */
+    const struct pipe_options *pipe; /* of connections: interface, source; NULL: defaults */
     uint64_t attempt_delay_us, resolution_delay_us; /* RFC 8305; 0: its values */
 };
 

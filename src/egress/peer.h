@@ -18,8 +18,10 @@ struct peer {
     struct egress_stats stats;
     struct rate rate;
     struct peer_stream *streams;
-    uint64_t complained;   /* when a refusal was last logged; 0: never */
-    uint32_t uncomplained; /* refusals since */
+    uint32_t active;                /* requests under way; the others of stats.dials wait */
+    struct egress_request *waiting; /* in the order of asking */
+    uint64_t complained;            /* when a refusal was last logged; 0: never */
+    uint32_t uncomplained;          /* refusals since */
     UT_hash_handle hh;
 };
 

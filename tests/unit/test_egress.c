@@ -348,18 +348,59 @@ static void limits(void **state)
     assert_int_equal(ask("127.0.0.1", server_addr.port), ANSWER_OK);
     end(&asked[1]);
     end(&asked[3]);
-    egress_free(egress);
+}
 
-    open_egress((struct egress_config){.max_dials_per_peer = 1});
+static void waiting_for_a_turn(void **state)
+{
+    (void)state;
+    struct asked asked[6];
+    open_egress((struct egress_config){.max_dials_per_peer = 2, .connect_timeout_us = 300 * MS_US});
     dns_server_hold(dns, AF_INET, true);
     dns_server_hold(dns, AF_INET6, true);
     begin(&asked[0], &alice, "local.test", server_addr.port);
-    assert_int_equal(ask("127.0.0.1", server_addr.port), ANSWER_LIMIT);
+    begin(&asked[1], &alice, "both.test", server_addr.port);
+    for (int i = 2; i < 5; i++)
+        begin(&asked[i], &alice, "127.0.0.1", server_addr.port);
+    assert_int_equal(stats_of(&alice).dials, 5);
+    /* Another peer does not wait for this one. */
+    begin(&asked[5], &bob, "127.0.0.1", server_addr.port);
+    run_until(&asked[5].told, 1);
+    assert_int_equal(asked[2].told, 0);
+    egress_cancel(asked[3].request);
+    /* Who gives up makes place; the next in turn gets it, then the one after. */
+    egress_cancel(asked[0].request);
+    run_until(&asked[2].told, 1);
+    run_until(&asked[4].told, 1);
+    assert_int_equal(asked[2].answer, ANSWER_OK);
+    assert_int_equal(asked[4].answer, ANSWER_OK);
+    assert_int_equal(asked[3].told, 0);
     dns_server_hold(dns, AF_INET, false);
     dns_server_hold(dns, AF_INET6, false);
-    run_until(&asked[0].told, 1);
-    assert_int_equal(ask("127.0.0.1", server_addr.port), ANSWER_OK);
-    end(&asked[0]);
+    run_until(&asked[1].told, 1);
+    assert_int_equal(asked[1].answer, ANSWER_OK);
+    end(&asked[1]);
+    end(&asked[2]);
+    end(&asked[4]);
+    end(&asked[5]);
+    assert_int_equal(stats_of(NULL).dials, 0);
+
+    /* Nobody waits longer than connecting may take. */
+    for (int i = 0; i < 2; i++)
+        begin(&asked[i], &alice, "silent.test", 80);
+    begin(&asked[2], &alice, "127.0.0.1", server_addr.port);
+    for (int i = 0; i < 3; i++)
+        run_until(&asked[i].told, 1);
+    assert_int_equal(asked[0].answer, ANSWER_NAME_FAILED);
+    /* Both end in the same moment: it was just too late, or just in time. */
+    assert_true(asked[2].answer == ANSWER_LIMIT || asked[2].answer == ANSWER_OK);
+    if (asked[2].pipe)
+        end(&asked[2]);
+    /* Waiting when all ends. */
+    for (int i = 0; i < 4; i++)
+        begin(&asked[i], &alice, "silent.test", 80);
+    egress_free(egress);
+    egress = NULL;
+    assert_int_equal(asked[3].told, 0);
 }
 
 static void cancelling(void **state)
@@ -400,6 +441,7 @@ static void rate_and_access_log(void **state)
     begin(&asked, &alice, "local.test", server_addr.port);
     run_until(&asked.told, 1);
     assert_int_equal(asked.answer, ANSWER_OK);
+    assert_int_equal(ask("www.denied.test", 80), ANSWER_POLICY);
     pipe_write_copy(asked.pipe, "x", 1);
     pipe_shutdown(asked.pipe);
     run_until(&asked.ended, 1);
@@ -440,6 +482,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(own_addresses, setup, teardown),
         cmocka_unit_test_setup_teardown(refused_and_silent, setup, teardown),
         cmocka_unit_test_setup_teardown(limits, setup, teardown),
+        cmocka_unit_test_setup_teardown(waiting_for_a_turn, setup, teardown),
         cmocka_unit_test_setup_teardown(cancelling, setup, teardown),
         cmocka_unit_test_setup_teardown(rate_and_access_log, setup, teardown),
         cmocka_unit_test_setup_teardown(many, setup, teardown),
