@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Node: this process as its peers see it. It holds the sessions with its peers, listens for their paths and dials
- * them, lets their streams out (role exit), and hands applications' streams to them (role gateway). node.c has
- * the theory.
+ * Node: this process as its peers see it. It holds the sessions with its peers, listens for their
+ * paths and dials them, lets their streams out (role exit), and hands applications' streams to them
+ * (role gateway). node.c has the theory.
  */
 #ifndef ADIT_NODE_NODE_H
 #define ADIT_NODE_NODE_H
@@ -25,8 +25,9 @@ enum node_role {
     NODE_GATEWAY = 1 << 1, /* listens for applications, uses the peer config->gateway.exit */
 };
 
-/* Binds every listener of its roles and starts dialling. All arguments stay the caller's and must live as long as the node
- * (config: until node_reload() has put another in its place). NULL: errbuf says why and what to do. */
+/* Binds every listener of its roles and starts dialling. All arguments stay the caller's and must
+ * live as long as the node (config: until node_reload() has put another in its place). NULL: errbuf
+ * says why and what to do. */
 struct node *node_new(struct loop *loop, const struct config *config, struct state *state,
                       struct identity *identity, unsigned roles, char *errbuf, size_t errlen);
 
@@ -39,22 +40,24 @@ struct node_listener {
 size_t node_listener_count(const struct node *node);
 struct node_listener node_listener_at(const struct node *node, size_t index);
 
-/* Stops cleanly: takes nothing new, tells peers, closes; `done` is called from the loop within a few seconds, and then node_free() may
- * be. node_free() without node_stop() ends everything at once. */
+/* Stops cleanly: takes nothing new, tells peers, closes; `done` is called from the loop within a
+ * second or so, and node_free() may follow. node_free() without node_stop() ends everything at
+ * once. node_free() turns the loop itself, so it is not for callbacks. */
 void node_stop(struct node *node, void (*done)(void *arg), void *arg);
 void node_free(struct node *node);
 
-/* Takes over a new configuration: what can change while streams are open, changes (exit rules and limits, peers, timers of what is
- * yet to start); keys that need a restart are named in *restart, comma-separated ("" if none; malloc'd). 0, or a
- * negative error and errbuf: nothing has changed. */
+/* Takes over a new configuration: what can change while streams are open, changes (exit rules and
+ * limits, peers, timers of what is yet to start); keys that need a restart are named in *restart,
+ * comma-separated ("" if none; malloc'd). 0, or a negative error and errbuf: nothing has changed.
+ */
 int node_reload(struct node *node, const struct config *config, char **restart, char *errbuf,
                 size_t errlen);
 /* Known or admitted peers have changed in the state: ends the sessions of those revoked. */
 void node_peers_changed(struct node *node);
 
 struct node_ticket_options {
-    uint32_t uses;     /* enrolments it is good for; 0: a ticket without enrolment secret */
-    int64_t ttl_s;     /* seconds until it expires; 0: never */
+    uint32_t uses; /* enrolments it is good for; 0: a ticket without enrolment secret */
+    int64_t ttl_s; /* seconds until it expires; 0: never */
     const char *const *addresses; /* HOST:PORT; none: path.advertise and those of the listeners */
     size_t address_count;
 };
@@ -64,18 +67,21 @@ struct node_ticket_options {
 int node_ticket(struct node *node, const struct node_ticket_options *options, char **ticket,
                 char *errbuf, size_t errlen);
 
-/* The status (a new reference): "node", "memory", "listeners", "peers"; the layout is in docs/adit.1. */
+/* The status (a new reference): "node", "memory", "listeners", "handshakes", "peers", and for its
+ * role "exit" or "gateway"; the layout is in docs/adit.1. */
 json_t *node_status(const struct node *node);
 
-/* One round of probes to a peer, over every path there is; if there is none yet, one is looked for first. Tells exactly
- * once, later, all results; none of them: why says why. A result whose rtt_us is 0 was not answered within timeout_us. */
+/* One round of probes to a peer, over every path there is; if there is none yet, one is looked for
+ * first. Tells exactly once, later, all results; none of them: why says why. A result whose rtt_us
+ * is 0 was not answered within timeout_us. */
 struct node_ping {
     const char *path; /* "direct", ... */
     struct addr remote;
     uint64_t rtt_us;
     bool active; /* the path that carries traffic */
 };
-typedef void node_ping_cb(void *arg, const struct node_ping *results, size_t count, const char *why);
+typedef void node_ping_cb(void *arg, const struct node_ping *results, size_t count,
+                          const char *why);
 void node_ping(struct node *node, const struct node_id *peer, uint64_t timeout_us, node_ping_cb *cb,
                void *arg);
 

@@ -94,6 +94,7 @@ struct scheduler {
     uint32_t round_count, failures;
     bool started, kicked;
     uint64_t last_start, not_before; /* not_before: verdict awaited, or refused */
+    uint64_t refused_at;             /* 0: not refused */
     uint32_t jitter;                 /* of the pause now running, in JITTER_STEPS */
     char text[ATTEMPT_TEXT_MAX + 64], logged[ATTEMPT_TEXT_MAX + 64];
     size_t count;
@@ -427,10 +428,16 @@ void scheduler_set_need(struct scheduler *scheduler, enum scheduler_need need)
         scheduler->failures = 0;
     } else if (need == SCHEDULER_URGENT) {
         scheduler->kicked = true;
-        if (scheduler->not_before > loop_now(scheduler->env->loop) + SCHEDULER_REFUSED_US)
-            scheduler->not_before = loop_now(scheduler->env->loop) + SCHEDULER_REFUSED_US;
+        if (scheduler->refused_at &&
+            scheduler->not_before > scheduler->refused_at + SCHEDULER_REFUSED_US)
+            scheduler->not_before = scheduler->refused_at + SCHEDULER_REFUSED_US;
     }
     plan(scheduler);
+}
+
+bool scheduler_is_wanted(const struct scheduler *scheduler)
+{
+    return scheduler->need != SCHEDULER_STOP;
 }
 
 void scheduler_kick(struct scheduler *scheduler)
@@ -442,7 +449,7 @@ void scheduler_kick(struct scheduler *scheduler)
 
 void scheduler_settle(struct scheduler *scheduler, enum scheduler_verdict verdict, const char *text)
 {
-    scheduler->not_before = 0;
+    scheduler->not_before = scheduler->refused_at = 0;
     if (verdict != SCHEDULER_TAKEN)
         snprintf(scheduler->text, sizeof(scheduler->text), "%s",
                  text ? text : "the path ended at once");

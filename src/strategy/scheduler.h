@@ -50,6 +50,7 @@ void scheduler_free(struct scheduler *scheduler);
 void scheduler_set_need(struct scheduler *scheduler, enum scheduler_need need);
 /* Something has changed (a network, a new address): try at once, from the shortest pause on. */
 void scheduler_kick(struct scheduler *scheduler);
+bool scheduler_is_wanted(const struct scheduler *scheduler); /* the need is not STOP */
 
 enum scheduler_verdict {
     SCHEDULER_TAKEN,   /* the path is in use */

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Theory of operation
+ *
+ * Who dialled us has proven a key; whether it may have a session is decided here, once a path:
+ *
+ *     admitted            by the state or by a [peer] section with admit = yes
+ *     enrolling           it shows the secret of a ticket of ours, and we are an exit; that admits
+ * it, and uses the ticket up once known               a peer that we use or that the configuration
+ * names; it may call us back, without being let out anybody else        refused, with the reason in
+ * words that its user can act on
+ *
+ * The secret is used before our hello is sent: should that be lost, the peer is admitted by its ID
+ * when it comes again.
+ */
+#include <string.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "node/node_int.h"
+
+int64_t node_wall_s(void)
+{
+    return (int64_t)time(NULL);
+}
+
+static enum close_code enrol(struct node *node, const struct node_id *id, const struct hello *hello)
+{
+    enum enrol_result result = ENROL_UNKNOWN;
+
+    if (node->roles & NODE_EXIT)
+        result = state_enrol_use(node->state, hello->secret, id, hello->name, node_wall_s());
+    switch (result) {
+    case ENROL_OK:
+        return CLOSE_OK;
+    case ENROL_UNKNOWN:
+        return CLOSE_TICKET_UNKNOWN;
+    case ENROL_EXPIRED:
+        return CLOSE_TICKET_EXPIRED;
+    case ENROL_USED_UP:
+        return CLOSE_TICKET_USED;
+    case ENROL_FAILED:
+        log_error(
+            "event=enrolment-failed remedy=\"the state directory must be writable and have room\"");
+        return CLOSE_LIMIT;
+    }
+    return CLOSE_NOT_ADMITTED;
+}
+
+static bool config_admits(const struct node *node, const struct node_id *id)
+{
+    for (size_t i = 0; i < node->config->peer_count; i++) {
+        const struct config_peer *peer = &node->config->peers[i];
+
+        if (peer->has_id && peer->admit && node_id_equal(&peer->id, id))
+            return true;
+    }
+    return false;
+}
+
+static bool is_known(const struct node *node, const struct node_id *id,
+                     const struct state_peer *entry)
+{
+    if (node->exit && node_id_equal(&node->exit->id, id))
+        return true;
+    for (size_t i = 0; i < node->config->peer_count; i++)
+        if (node->config->peers[i].has_id && node_id_equal(&node->config->peers[i].id, id))
+            return true;
+    return entry && strcmp(entry->how, "enrolled") == 0;
+}
+
+enum close_code admission_judge(struct node *node, const struct node_id *id,
+                                const struct hello *hello)
+{
+    const struct state_peer *entry = state_peer(node->state, id);
+    enum close_code code;
+    char text[NODE_ID_TEXT_LEN + 1];
+
+    if (node_id_equal(id, &node->id))
+        return CLOSE_SELF;
+    if ((entry && entry->admitted) || config_admits(node, id))
+        return CLOSE_OK;
+    if (hello->has_secret) {
+        code = enrol(node, id, hello);
+        if (code == CLOSE_OK) {
+            log_info("event=enrolled peer=%s name=%s", node_id_format(id, text),
+                     hello->name[0] ? hello->name : "-");
+            return CLOSE_OK;
+        }
+    } else {
+        code = entry && strcmp(entry->how, "enrolled") != 0 ? CLOSE_REVOKED : CLOSE_NOT_ADMITTED;
+    }
+    if (is_known(node, id, entry))
+        return CLOSE_OK;
+    log_info("event=refused peer=%s why=\"%s\"", node_id_format(id, text), close_code_text(code));
+    return code;
+}

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the files of node/ share. Nobody else includes it but their tests.
+ */
+#ifndef ADIT_NODE_NODE_INT_H
+#define ADIT_NODE_NODE_INT_H
+
+#include <sys/queue.h>
+#include <uthash.h>
+
+#include "config/ticket.h"
+#include "egress/egress.h"
+#include "egress/resolve.h"
+#include "ingress/front.h"
+#include "ingress/outlet.h"
+#include "node/listen.h"
+#include "node/netwatch.h"
+#include "node/node.h"
+#include "session/session.h"
+#include "session/stream.h"
+#include "strategy/scheduler.h"
+
+#define NODE_PEERS_MAX       4096 /* peers known to this process at once: sessions, and those named */
+#define NODE_LABEL_MAX       STATE_NAME_MAX
+#define NODE_ID_SHORT        12 /* characters of an ID that logs show */
+#define NODE_PINGS_MAX       16 /* node_ping() calls under way */
+#define NODE_GREETING_US     (5 * SEC_US)
+#define NODE_STOP_US         SEC_US
+#define NODE_BACKDIAL_US     SEC_US /* who is not the gateway leaves it the first try */
+#define NODE_REFUSED_KEEP_US SCHEDULER_REFUSED_US
+
+struct greeting;
+
+/* A peer that this process deals with. It lives while it has a session, a greeting, or is named
+ * (pinned). */
+struct node_peer {
+    UT_hash_handle hh;
+    struct node *node;
+    struct node_id id;
+    char label[NODE_LABEL_MAX + 1]; /* its name, or the beginning of its ID: for logs */
+    bool is_exit;                   /* the exit of our gateway: its path is kept warm */
+    bool is_known;    /* it may have a session without being admitted: an exit of ours, or in the
+                         configuration */
+    bool is_admitted; /* it may use us as an exit */
+    struct session *session; /* NULL: none wanted */
+    uint32_t ending;         /* sessions that are over but have not ended yet */
+    uint32_t greetings;
+    uint8_t instance[INSTANCE_BYTES]; /* ours, of `session` */
+    struct scheduler *scheduler;      /* NULL: not needed so far */
+    struct defer update;
+    struct timer backdial;
+    bool backdial_due;
+    uint64_t doubt_until; /* the network changed under its path: look for a new one until then */
+    /* Where it may be reached, beside what the state says. */
+    struct ticket *ticket; /* NULL: none */
+    bool enrolled;         /* the ticket's secret is not needed any more */
+    uint8_t hello_count;
+    struct addr hello_addrs[HELLO_ADDRS_MAX]; /* where it said it listens */
+    struct addr seen;                         /* remote address of the last path */
+    struct addr worked;                       /* that of the last path that we dialled */
+    /* What it said when it did not want us. */
+    bool is_refused;
+    uint64_t refused_at;
+    char refusal[CLOSE_TEXT_MAX + 1]; /* also why the last session ended; "": nothing to tell */
+};
+
+struct ping_job;
+struct path_watch;
+
+struct node {
+    struct loop *loop;
+    const struct config *config;
+    struct state *state;
+    struct identity *identity;
+    struct node_id id;
+    char name[HELLO_NAME_MAX + 1];
+    unsigned roles;
+    uint64_t started;
+    struct tls_context *tls;
+    struct strategy_env env;
+    struct session_pool pool;
+    struct egress *egress;     /* role exit */
+    struct resolver *resolver; /* our own, where there is no egress; made when first needed */
+    struct listen *listen;
+    struct netwatch *netwatch;
+    struct front *front; /* role gateway */
+    struct outlet outlet;
+    struct node_peer *exit; /* role gateway */
+    struct node_peer *peers;
+    LIST_HEAD(, greeting) greetings;
+    LIST_HEAD(, path_watch) paths; /* pipes handed to sessions, until they end */
+    LIST_HEAD(, ping_job) pings;
+    uint32_t ping_count;
+    uint64_t streams_served, streams_refused;
+    bool stopping;
+    struct timer stop_timer;
+    struct defer stop_check;
+    void (*stopped)(void *arg);
+    void *stopped_arg;
+};
+
+/* Seconds since 1970, for what is kept between runs; everything else goes by loop_now(). */
+int64_t node_wall_s(void);
+
+/* peer.c */
+struct node_peer *node_peer_find(struct node *node, const struct node_id *id);
+/* Found or made. NULL: NODE_PEERS_MAX. */
+struct node_peer *node_peer_get(struct node *node, const struct node_id *id);
+/* Frees it if nothing needs it any more. */
+void node_peer_release(struct node_peer *peer);
+void node_peer_free(struct node_peer *peer);
+/* Reads its name and rights anew from state and configuration. */
+void node_peer_refresh(struct node_peer *peer);
+/* The session, made if there is none. NULL: no memory. */
+struct session *node_peer_session(struct node_peer *peer);
+/* The session belongs to another run of the peer: fails its streams and makes a new one. keep: with
+ * our present instance, which the peer has just been told. */
+struct session *node_peer_restarted(struct node_peer *peer, bool keep);
+/* Starts or stops looking for a path, as the session needs. */
+void node_peer_update(struct node_peer *peer);
+/* Gives up its scheduler, so that the next one goes by the present configuration. */
+void node_peer_reset_scheduler(struct node_peer *peer);
+bool node_peer_is_reachable(const struct node_peer *peer); /* some address of it is known */
+void node_peer_refused(struct node_peer *peer, const char *text);
+bool node_peer_is_refused(const struct node_peer *peer); /* just now */
+void node_peer_network_changed(struct node_peer *peer, const struct addr *ours, size_t count);
+/* Takes over a ticket (copied). 0 or -ENOMEM. */
+int node_peer_set_ticket(struct node_peer *peer, const struct ticket *ticket);
+
+/* greet.c */
+void greet_as_dialler(struct node_peer *peer, struct pipe *pipe, const char *label, int rank,
+                      const char *candidate);
+void greet_as_responder(struct node *node, struct pipe *pipe, struct handshake *handshake);
+void greet_cancel_all(struct node *node, const struct node_peer *peer); /* NULL: of all peers */
+void greet_drop_paths(struct node *node); /* those that still close, at the end */
+
+/* admission.c: whether a peer that dialled us may have a session. CLOSE_OK, or the reason; an
+ * enrolment secret is used up here. */
+enum close_code admission_judge(struct node *node, const struct node_id *id,
+                                const struct hello *hello);
+
+/* serve.c: a stream that a peer opened. */
+void serve_open(struct node_peer *peer, struct pipe *stream, const struct target *target);
+
+/* outlet.c */
+void outlet_init(struct node *node);
+
+/* exit.c: which peer is the gateway's exit. 0 or a negative error and errbuf. */
+int node_choose_exit(struct node *node, const struct config *config, struct node_peer **exit,
+                     char *errbuf, size_t errlen);
+
+/* reach.c: addresses of this machine. */
+#define REACH_MAX 64
+/* All usable ones of interfaces that are up (port 0). Returns how many. */
+size_t reach_local(const struct node *node, struct addr *out, size_t max);
+/* Where peers may reach us: path.advertise's addresses and the listeners', any-addresses spelled
+ * out. */
+size_t reach_listeners(const struct node *node, struct addr *out, size_t max);
+/* Of this machine or a network behind some NAT: means nothing elsewhere. */
+bool reach_is_private(const struct addr *addr);
+
+/* lookup.c: names for strategies. */
+void lookup_init_env(struct node *node);
+
+/* ping.c */
+void ping_path_up(struct node_peer *peer);
+bool ping_is_waiting(const struct node_peer *peer);
+void ping_free_all(struct node *node);
+
+#endif

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Theory of operation
+ *
+ * The front ends' way out: a stream in the session with the gateway's exit. The stream's own
+ * callback has the outlet's form, so nothing stands between the front end and the stream.
+ *
+ * Without a path the stream waits in the session (path.connect_wait) and the scheduler is made to
+ * hurry. When the exit has refused us just now, waiting is no use: the stream is refused at once,
+ * and the next try goes on in the background.
+ */
+#include "node/node_int.h"
+
+static struct pipe *outlet_open(struct outlet *outlet, const struct target *target,
+                                const char *user, outlet_answer_cb *cb, void *arg, enum answer *why)
+{
+    struct node *node = (struct node *)((char *)outlet - offsetof(struct node, outlet));
+    struct node_peer *peer = node->exit;
+    struct session *session;
+    struct pipe *stream;
+
+    (void)user;
+    *why = ANSWER_NO_PATH;
+    if (!peer || node->stopping || !(session = node_peer_session(peer)))
+        return NULL;
+    if (session_wants(session) == SESSION_WANTS_NOTHING)
+        return stream_open(session, target, cb, arg, why);
+    if (node_peer_is_refused(peer) && !session_has_path(session)) {
+        *why = ANSWER_NOT_EXIT;
+        return NULL;
+    }
+    stream = stream_open(session, target, cb, arg, why);
+    node_peer_update(peer);
+    return stream;
+}
+
+void outlet_init(struct node *node)
+{
+    node->outlet.open = outlet_open;
+}
