@@ -5,8 +5,9 @@ import os
 import re
 import ssl
 
-from harness import (Dns, Skip, Web, check, equal, free_port, need, read_to_end, sha256_file,
-                     socks5, http_connect, test)
+from harness import (Skip, check, equal, free_port, http_connect, need, read_to_end, sha256_file,
+                     socks5, test)
+from world import Dns, Web
 
 NAMES = {"web.adit.test": ["127.0.0.1"], "web6.adit.test": ["::1"],
          "both.adit.test": ["::1", "127.0.0.1"]}

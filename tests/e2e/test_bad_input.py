@@ -7,7 +7,8 @@ import socket
 import struct
 import time
 
-from harness import Web, await_true, check, equal, read_to_end, test
+from harness import await_true, check, equal, read_to_end, test
+from world import Web
 
 OK5 = b"\5\1\0"
 LONG = b"a" * 70000
@@ -188,7 +189,8 @@ def vanish(t):
     t.write("hello", "hello\n")
     t.load("connect", 2, 0.2, to=t.server(), via=g).result()
     before = g.fds()
-    request = b"\5\1\0\5\1\0\1\x7f\0\0\1" + struct.pack("!H", web.port) + b"GET /hello HTTP/1.0\r\n\r\n"
+    request = (b"\5\1\0\5\1\0\1\x7f\0\0\1" + struct.pack("!H", web.port)
+               + b"GET /hello HTTP/1.0\r\n\r\n")
     plain = f"GET http://127.0.0.1:{web.port}/hello HTTP/1.1\r\nHost: x\r\n\r\n".encode()
     for data in (request, plain):
         for n in range(len(data) + 1):

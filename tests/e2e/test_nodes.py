@@ -7,8 +7,8 @@ import signal
 import stat
 import time
 
-from harness import (Dns, Failure, Web, await_true, check, equal, free_port, read_to_end, socks5,
-                     test)
+from harness import Failure, await_true, check, equal, free_port, read_to_end, socks5, test
+from world import Dns, Web
 
 
 def works(t, g, to, name="works"):

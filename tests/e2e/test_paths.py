@@ -4,7 +4,8 @@ interactive echo run at once; every byte is checked, and how long each was silen
 
 import time
 
-from harness import Net, check, equal, test
+from harness import check, equal, test
+from world import Net
 
 
 class Traffic:
@@ -37,7 +38,8 @@ class Traffic:
         check(self.echo.running(), f"the echo broke: {self.echo.log.text()}")
         self.echo.p.terminate()
         results["echo"] = self.echo.result(30)["max_us"] / 1e3
-        self.t.note("silent for at most " + ", ".join(f"{k} {v:.0f} ms" for k, v in results.items()))
+        self.t.note("silent for at most "
+                    + ", ".join(f"{k} {v:.0f} ms" for k, v in results.items()))
         return results
 
 
@@ -172,7 +174,7 @@ def exit_killed(t):
     held.expect("^started")
     e.kill()
     time.sleep(0.2)
-    check(held.running(), "a stream failed before the exit was back: it could have been a path only")
+    check(held.running(), "a stream failed before the exit was back: the path alone was lost")
     e2 = t.exit(ns=net.exit, listen=f"{net.EXIT}:0", allow=("10.203.0.0/16",), state=e.state)
     began = time.monotonic()
     check(held.wait(10 * t.slow) != 0, "the echo ended well")

@@ -96,7 +96,8 @@ def one_stalled(t):
             best = max(best, r["bytes"] / r["seconds"] / 1e6)
         rates.append(best)
     echo = t.load("echo", 1, 64, to=to, via=g, name="echo").result()
-    t.note(f"{rates[0]:.0f} MB/s without, {rates[1]:.0f} beside it; echo p99 {echo['p99_us']:.0f} us")
+    t.note(f"{rates[0]:.0f} MB/s without, {rates[1]:.0f} beside it; "
+           f"echo p99 {echo['p99_us']:.0f} us")
     check(rates[1] > rates[0] * 0.5, "much slower beside a stalled reader")
     check(echo["p99_us"] < 20000 * t.slow, "the echo is slow")
 

@@ -8,8 +8,9 @@ import subprocess
 import threading
 import time
 
-from harness import (Dns, Web, check, die_with_parent, equal, free_port, http_connect, need,
-                     read_exactly, read_to_end, sha256_file, socks5, test)
+from harness import (check, die_with_parent, equal, free_port, http_connect, need, read_exactly,
+                     read_to_end, sha256_file, socks5, test)
+from world import Dns, Web
 
 
 def transfer(t, size):
@@ -234,7 +235,8 @@ def no_path(t):
 def happy_eyeballs(t):
     web = Web(t)
     t.write("hello", "hello\n")
-    dns = Dns(t, {"two.adit.test": ["::1", "127.0.0.1"], "dead6.adit.test": ["100::1", "127.0.0.1"]})
+    dns = Dns(t, {"two.adit.test": ["::1", "127.0.0.1"],
+                  "dead6.adit.test": ["100::1", "127.0.0.1"]})
     # only IPv4 is served on this port
     server = Once(t, lambda s: s.sendall(b"four"))
     _, g = t.pair(exit_options=[f"exit.resolver={dns.address}", "exit.allow=100::/64"])
