@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 libadit_a_SOURCES += src/pipe/options.c src/pipe/options.h src/pipe/pipe.c src/pipe/pipe.h src/pipe/pipe_int.h
-libadit_a_SOURCES += src/pipe/tcp.c src/pipe/tcp.h src/pipe/tls.h src/pipe/pair.c src/pipe/pair.h
+libadit_a_SOURCES += src/pipe/tcp.c src/pipe/tcp.h src/pipe/tcp_int.h src/pipe/tcp_server.c
+libadit_a_SOURCES += src/pipe/tls.h src/pipe/pair.c src/pipe/pair.h
 
 libadit_a_SOURCES += src/pipe/tls.c
 check_PROGRAMS += tests/unit/test-tls
@@ -8,3 +9,5 @@ tests_unit_test_tls_SOURCES = tests/unit/test_tls.c
 check_PROGRAMS += tests/unit/test-pipe tests/unit/test-pair
 tests_unit_test_pipe_SOURCES = tests/unit/test_pipe.c tests/unit/pipe_recorder.h
 tests_unit_test_pair_SOURCES = tests/unit/test_pair.c tests/unit/pipe_recorder.h
+check_PROGRAMS += tests/unit/test-tcp
+tests_unit_test_tcp_SOURCES = tests/unit/test_tcp.c tests/unit/pipe_recorder.h

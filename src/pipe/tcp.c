@@ -6,70 +6,36 @@
  * no system call. What the edges said is kept in `readable` and `writable`; reads and writes clear them when the kernel has no more.
  *
  * Reading: up to READ_TURN_BYTES a turn, by readv() into standard blocks, as many as recent reads have filled; never more than the sinks have room
- * for. A short read means the socket is empty, unless the peer has closed (EV_CLOSED), when only 0 ends it.
+ * for. A short read means the socket is empty, unless the peer has closed (EV_CLOSED), when only 0 ends it. A reset that comes together with data
+ * cannot be told from data alone (libevent reports both as readable and writable), so RESET_CHECK_US after the last short read one more read looks for it.
+ * What was read but not delivered, because a listener paused the pipe in between, waits in `in`.
  *
- * Writing: slices are queued and written at the end of the turn (defer_soon) by one sendmsg() of many; OUT_HIGH_BYTES queued is "no room". What
+ * Errors: a failed write discards what is queued, but what the peer sent before it reset is still read and delivered; then the pipe ends with the error.
+ *
+ * Writing: slices are queued and written at the end of the turn (defer_soon) by one sendmsg() of many; TCP_OUT_HIGH_BYTES queued is "no room". What
  * the kernel does not take is compacted, so that a slow reader pins few bytes beyond its own.
  *
- * Closing: pipe_close() sends what is queued, finishes our direction, and reads and discards until the other side has
- * finished too or linger_ms is over, since closing a socket with unread input would reset it and destroy what was just sent.
- * pipe_abort() resets at once.
- *
- * A server accepts up to ACCEPT_TURN clients a turn; out of descriptors, it rests ACCEPT_REST_MS.
+ * Closing: pipe_close() sends what is queued, for as long as linger_ms never passes without progress, finishes our direction,
+ * and reads and discards until the other side has finished too or DISCARD_MAX_MS (at most linger_ms) are over, since closing a socket
+ * with unread input would reset it and destroy what was just sent. pipe_abort() resets at once, and so does pipe_close() of a pipe that
+ * still connects.
  */
 #include "pipe/tcp.h"
 
-#include <event2/event.h>
-#include <event2/event_struct.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
-#include "base/log.h"
+#include "pipe/tcp_int.h"
 
 #define READ_TURN_BYTES ((size_t)512 * 1024)
 #define READ_BLOCKS_MAX 16
-#define OUT_HIGH_BYTES ((size_t)256 * 1024)
 #define WRITE_IOV_MAX 64
 #define DISCARD_MAX_MS 2000
-#define ACCEPT_TURN 64
-#define ACCEPT_REST_MS 100
-#define LISTEN_BACKLOG 4096
-
-struct tcp_server;
-
-struct tcp_pipe {
-    struct pipe base;
-    int fd;
-    bool registered, connecting, readable, writable, peer_closed, shut, keep_fd;
-    uint8_t read_blocks;
-    uint32_t linger_ms, idle_ms;
-    size_t read_max;
-    struct slice_queue out;
-    struct event event;
-    struct defer work;
-    struct timer timer; /* connecting, idle, or closing */
-    uint64_t last_rx;
-    struct tcp_server *server;
-    struct tcp_pipe *next_client, **prev_client;
-};
-
-struct tcp_server {
-    struct pipe base;
-    int fd;
-    struct event event;
-    struct timer rest;
-    struct tcp_pipe *clients;
-    struct pipe_options options;
-    char *unlink_path;
-};
+#define RESET_CHECK_US (20 * MS_US)
 
 static const struct pipe_ops tcp_ops;
-static const struct pipe_ops server_ops;
 
 static struct tcp_pipe *tcp_of(const struct pipe *pipe)
 {
@@ -78,7 +44,7 @@ static struct tcp_pipe *tcp_of(const struct pipe *pipe)
 
 /* --- End --- */
 
-static void leave_server(struct tcp_pipe *tcp)
+void tcp_leave_server(struct tcp_pipe *tcp)
 {
     if (!tcp->server) return;
     *tcp->prev_client = tcp->next_client;
@@ -96,9 +62,11 @@ static void tcp_release_all(struct tcp_pipe *tcp, bool close_fd)
     if (close_fd && tcp->fd >= 0 && !tcp->keep_fd) close(tcp->fd);
     tcp->fd = -1;
     timer_cancel(loop, &tcp->timer);
+    timer_cancel(loop, &tcp->reset_check);
     defer_cancel(loop, &tcp->work);
     slice_queue_clear(&tcp->out);
-    leave_server(tcp);
+    slice_queue_clear(&tcp->in);
+    tcp_leave_server(tcp);
 }
 
 static void tcp_over(struct tcp_pipe *tcp, int why)
@@ -132,19 +100,33 @@ static void set_idle_timer(struct tcp_pipe *tcp)
 /* Everything is sent and our direction is to be finished. */
 static void tcp_finish_writing(struct tcp_pipe *tcp)
 {
-    bool closing = tcp->base.flags & PIPE_IS_CLOSING;
-
     if (!tcp->shut) {
         tcp->shut = true;
         shutdown(tcp->fd, SHUT_WR);
     }
     if (tcp->base.flags & PIPE_GOT_EOF) {
         tcp_over(tcp, 0);
-    } else if (closing) {
+    } else if (tcp->base.flags & PIPE_IS_CLOSING && !tcp->discarding) {
         uint32_t wait = tcp->linger_ms < DISCARD_MAX_MS ? tcp->linger_ms : DISCARD_MAX_MS;
+
+        tcp->discarding = true;
         timer_set_in(tcp->base.loop, &tcp->timer, wait * MS_US);
-        if (tcp->readable) defer_soon(tcp->base.loop, &tcp->work);
     }
+}
+
+/* The connection is broken for writing; false when the pipe ended, else what the peer has sent is read first. */
+static bool tcp_write_failed(struct tcp_pipe *tcp, int error)
+{
+    if (tcp->base.flags & (PIPE_IS_CLOSING | PIPE_IS_PAUSED | PIPE_GOT_EOF)) {
+        tcp_over(tcp, -error);
+        return false;
+    }
+    tcp->error = -error;
+    tcp->readable = true;
+    tcp->writable = false;
+    slice_queue_clear(&tcp->out);
+    pipe_has_room(&tcp->base); /* what more is written is dropped */
+    return tcp->fd >= 0;
 }
 
 /* Writes what the kernel takes; false when the pipe ended. */
@@ -159,10 +141,7 @@ static bool tcp_flush(struct tcp_pipe *tcp)
         ssize_t n = sendmsg(tcp->fd, &msg, MSG_NOSIGNAL);
 
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0 && errno != EAGAIN) {
-            tcp_over(tcp, -errno);
-            return false;
-        }
+        if (n < 0 && errno != EAGAIN) return tcp_write_failed(tcp, errno);
         if (n < 0 || (size_t)n < bytes) tcp->writable = false;
         if (n > 0) {
             slice_queue_drop(&tcp->out, (size_t)n);
@@ -170,10 +149,13 @@ static bool tcp_flush(struct tcp_pipe *tcp)
         }
     }
     if (tcp->out.count > 0) slice_queue_compact(&tcp->out);
-    if (tcp->out.count == 0 && !tcp->connecting && tcp->base.flags & (PIPE_SENT_EOF | PIPE_IS_CLOSING)) {
+    if (tcp->out.count == 0 && !tcp->connecting && !tcp->error &&
+        tcp->base.flags & (PIPE_SENT_EOF | PIPE_IS_CLOSING)) {
         tcp_finish_writing(tcp);
         if (tcp->fd < 0) return false;
     }
+    if (progress && tcp->base.flags & PIPE_IS_CLOSING && !tcp->discarding)
+        timer_set_in(tcp->base.loop, &tcp->timer, tcp->linger_ms * MS_US);
     if (progress) pipe_has_room(&tcp->base);
     return tcp->fd >= 0;
 }
@@ -183,6 +165,10 @@ static void tcp_write(struct pipe *pipe, struct slice *data, const struct addr *
     struct tcp_pipe *tcp = tcp_of(pipe);
 
     (void)to;
+    if (tcp->error) {
+        slice_drop(data);
+        return;
+    }
     slice_queue_push(&tcp->out, data);
     if (tcp->writable) defer_soon(pipe->loop, &tcp->work);
 }
@@ -191,7 +177,7 @@ static size_t tcp_room(const struct pipe *pipe)
 {
     const struct tcp_pipe *tcp = tcp_of(pipe);
 
-    return tcp->out.bytes < OUT_HIGH_BYTES ? OUT_HIGH_BYTES - tcp->out.bytes : 0;
+    return tcp->out.bytes < TCP_OUT_HIGH_BYTES ? TCP_OUT_HIGH_BYTES - tcp->out.bytes : 0;
 }
 
 static size_t tcp_queued(const struct pipe *pipe)
@@ -210,10 +196,11 @@ static void tcp_close(struct pipe *pipe, int why)
 {
     struct tcp_pipe *tcp = tcp_of(pipe);
 
-    if (why || tcp->connecting) {
-        tcp_reset(tcp, why);
+    if (why || tcp->connecting || tcp->error) {
+        tcp_reset(tcp, why ? why : tcp->error);
         return;
     }
+    slice_queue_clear(&tcp->in);
     timer_set_in(pipe->loop, &tcp->timer, tcp->linger_ms * MS_US);
     defer_soon(pipe->loop, &tcp->work);
 }
@@ -275,10 +262,38 @@ static ssize_t read_slices(struct tcp_pipe *tcp, size_t want, struct slice slice
     if (n >= 0 && (size_t)n == asked) {
         if (tcp->read_blocks < READ_BLOCKS_MAX) tcp->read_blocks *= 2;
     } else {
-        if (!tcp->peer_closed || n < 0) tcp->readable = false;
+        if (!tcp->peer_closed || n < 0) tcp->readable = tcp->error != 0 && n > 0;
         if (*count * 2 <= tcp->read_blocks && tcp->read_blocks > 1) tcp->read_blocks /= 2;
     }
     return n;
+}
+
+static bool is_delivering(const struct tcp_pipe *tcp)
+{
+    return !(tcp->base.flags & (PIPE_IS_PAUSED | PIPE_IS_OVER | PIPE_IS_CLOSING));
+}
+
+/* Delivers what a pause has held; true when nothing is left and reading may go on. */
+static bool deliver_held(struct tcp_pipe *tcp)
+{
+    while (tcp->in.count > 0 && pipe_read_budget(&tcp->base) > 0) {
+        struct slice first = slice_ref(slice_queue_first(&tcp->in));
+
+        slice_queue_drop(&tcp->in, first.len);
+        pipe_deliver(&tcp->base, &first, NULL);
+    }
+    return tcp->in.count == 0 && is_delivering(tcp);
+}
+
+static void tcp_read_ended(struct tcp_pipe *tcp)
+{
+    tcp->readable = false;
+    if (tcp->error) {
+        tcp_over(tcp, tcp->error);
+        return;
+    }
+    pipe_got_eof(&tcp->base);
+    if (tcp->shut && tcp->out.count == 0) tcp_over(tcp, 0);
 }
 
 static void tcp_read(struct tcp_pipe *tcp)
@@ -289,6 +304,7 @@ static void tcp_read(struct tcp_pipe *tcp)
         if (tcp->shut) tcp_discard(tcp);
         return;
     }
+    if (tcp->in.count > 0 && !deliver_held(tcp)) return;
     while (tcp->readable && !(tcp->base.flags & PIPE_GOT_EOF)) {
         struct slice slices[READ_BLOCKS_MAX];
         size_t want = pipe_read_budget(&tcp->base);
@@ -301,36 +317,50 @@ static void tcp_read(struct tcp_pipe *tcp)
             return;
         }
         ssize_t n = read_slices(tcp, want, slices, &count);
-        if (n == -EAGAIN) return;
-        if (n < 0) {
-            tcp_over(tcp, (int)n);
+        if (n < 0 && (n != -EAGAIN || tcp->error)) {
+            tcp_over(tcp, tcp->error ? tcp->error : (int)n);
             return;
         }
+        if (n < 0) return;
         tcp->last_rx = loop_now(tcp->base.loop);
         if (n == 0) {
-            tcp->readable = false;
-            pipe_got_eof(&tcp->base);
-            if (tcp->shut && tcp->out.count == 0) tcp_over(tcp, 0);
+            tcp_read_ended(tcp);
             return;
         }
         turn += (size_t)n;
-        for (int i = 0; i < count; i++) pipe_deliver(&tcp->base, &slices[i], NULL);
-        if (tcp->base.flags & (PIPE_IS_OVER | PIPE_IS_CLOSING)) return;
+        for (int i = 0; i < count; i++) {
+            if (is_delivering(tcp))
+                pipe_deliver(&tcp->base, &slices[i], NULL);
+            else if (tcp->fd >= 0 && !(tcp->base.flags & PIPE_IS_CLOSING))
+                slice_queue_push(&tcp->in, &slices[i]);
+            else
+                slice_drop(&slices[i]);
+        }
+        if (!is_delivering(tcp)) return;
+        if (!tcp->readable) timer_set_in(tcp->base.loop, &tcp->reset_check, RESET_CHECK_US);
     }
+}
+
+static void on_reset_check(void *arg)
+{
+    struct tcp_pipe *tcp = arg;
+
+    tcp->readable = true;
+    tcp_read(tcp);
 }
 
 static void tcp_resume(struct pipe *pipe)
 {
     struct tcp_pipe *tcp = tcp_of(pipe);
 
-    if (tcp->readable) defer_soon(pipe->loop, &tcp->work);
+    if (tcp->readable || tcp->in.count > 0) defer_soon(pipe->loop, &tcp->work);
 }
 
 static void on_work(void *arg)
 {
     struct tcp_pipe *tcp = arg;
 
-    if (tcp_flush(tcp) && tcp->readable) tcp_read(tcp);
+    if (tcp_flush(tcp) && (tcp->readable || tcp->in.count > 0)) tcp_read(tcp);
 }
 
 /* --- Events --- */
@@ -352,12 +382,27 @@ static void tcp_connected(struct tcp_pipe *tcp)
     pipe_now_up(&tcp->base);
 }
 
+/* A reset is seen by reading; where that does not happen (paused, or after the end of file) it is asked for. libevent reports
+ * errors as readable and writable, never with EV_CLOSED. */
+static bool tcp_is_reset(struct tcp_pipe *tcp, short what)
+{
+    int error = 0;
+    socklen_t len = sizeof(error);
+
+    if (!(what & EV_READ) || !(what & EV_WRITE) || what & EV_CLOSED) return false;
+    if (tcp->connecting || !(tcp->base.flags & (PIPE_IS_PAUSED | PIPE_GOT_EOF))) return false;
+    getsockopt(tcp->fd, SOL_SOCKET, SO_ERROR, &error, &len);
+    if (error) tcp_over(tcp, -error);
+    return error != 0;
+}
+
 static void on_event(evutil_socket_t fd, short what, void *arg)
 {
     struct tcp_pipe *tcp = arg;
 
     (void)fd;
     loop_refresh(tcp->base.loop);
+    if (tcp_is_reset(tcp, what)) return;
     if (what & (EV_READ | EV_CLOSED)) tcp->readable = true;
     if (what & EV_CLOSED) tcp->peer_closed = true;
     if (what & EV_WRITE) {
@@ -416,7 +461,7 @@ static const struct pipe_ops tcp_ops = {
 
 /* --- Making --- */
 
-static struct tcp_pipe *tcp_new(struct loop *loop, int fd, const struct pipe_options *options, bool connecting)
+struct tcp_pipe *tcp_new(struct loop *loop, int fd, const struct pipe_options *options, bool connecting)
 {
     static const struct pipe_options defaults = PIPE_OPTIONS_DEFAULT;
     struct tcp_pipe *tcp = calloc(1, sizeof(*tcp));
@@ -436,6 +481,7 @@ static struct tcp_pipe *tcp_new(struct loop *loop, int fd, const struct pipe_opt
     tcp->last_rx = loop_now(loop);
     defer_init(&tcp->work, on_work, tcp);
     timer_init(&tcp->timer, on_timer, tcp);
+    timer_init(&tcp->reset_check, on_reset_check, tcp);
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)); /* fails on UNIX sockets, rightly */
     event_assign(&tcp->event, loop_base(loop), fd, EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST, on_event, tcp);
     if (event_add(&tcp->event, NULL) < 0) {
@@ -477,19 +523,26 @@ struct pipe *tcp_open(struct loop *loop, const struct addr *to, const struct pip
     return &tcp->base;
 }
 
+int tcp_set_nonblocking(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+
+    if (flags < 0) return -errno;
+    return flags & O_NONBLOCK || fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 ? 0 : -errno;
+}
+
 struct pipe *tcp_wrap(struct loop *loop, int fd, const struct pipe_options *options)
 {
     struct tcp_pipe *tcp;
-    int flags = fcntl(fd, F_GETFL);
 
-    if (flags < 0 || (!(flags & O_NONBLOCK) && fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)) return NULL;
+    if (tcp_set_nonblocking(fd) < 0) return NULL;
     tcp = tcp_new(loop, fd, options, false);
     return tcp ? &tcp->base : NULL;
 }
 
 int tcp_fd(const struct pipe *pipe)
 {
-    return pipe->ops == &server_ops ? ((const struct tcp_server *)pipe)->fd : tcp_of(pipe)->fd;
+    return pipe->ops == &tcp_ops ? tcp_of(pipe)->fd : tcp_server_fd(pipe);
 }
 
 int tcp_take_fd(struct pipe *pipe)
@@ -497,250 +550,15 @@ int tcp_take_fd(struct pipe *pipe)
     struct tcp_pipe *tcp = tcp_of(pipe);
     int fd = tcp->fd;
 
-    if (tcp->out.count > 0) return -EAGAIN;
     if (fd < 0) return ADIT_ECLOSED;
+    if (tcp->out.count > 0 || tcp->in.count > 0) return -EAGAIN;
     tcp_release_all(tcp, false);
+    pipe_drop_links(pipe);
     pipe_is_over(pipe, 0);
     return fd;
 }
 
 void tcp_release(struct pipe *client)
 {
-    leave_server(tcp_of(client));
-}
-
-/* --- Servers --- */
-
-static struct tcp_server *server_of(const struct pipe *pipe)
-{
-    return (struct tcp_server *)(uintptr_t)pipe;
-}
-
-static void adopt_client(struct tcp_server *server, int fd)
-{
-    struct tcp_pipe *tcp = tcp_new(server->base.loop, fd, &server->options, false);
-
-    if (!tcp) {
-        close(fd);
-        return;
-    }
-    tcp->server = server;
-    tcp->next_client = server->clients;
-    if (tcp->next_client) tcp->next_client->prev_client = &tcp->next_client;
-    tcp->prev_client = &server->clients;
-    server->clients = tcp;
-    pipe_accepted(&server->base, &tcp->base);
-}
-
-static void on_accept(evutil_socket_t listen_fd, short what, void *arg)
-{
-    struct tcp_server *server = arg;
-
-    (void)what;
-    loop_refresh(server->base.loop);
-    for (int i = 0; i < ACCEPT_TURN && server->fd >= 0 && !(server->base.flags & PIPE_IS_PAUSED); i++) {
-        int fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-
-        if (fd >= 0) {
-            adopt_client(server, fd);
-            continue;
-        }
-        if (errno == EINTR || errno == ECONNABORTED) continue;
-        if (errno != EAGAIN) { /* EMFILE, ENFILE, ENOBUFS, ENOMEM: rest, others may finish meanwhile */
-            log_warn("event=accept-failed error=\"%s\" remedy=\"raise the limit of open files (ulimit -n)\"", strerror(errno));
-            event_del(&server->event);
-            timer_set_in(server->base.loop, &server->rest, ACCEPT_REST_MS * MS_US);
-        }
-        return;
-    }
-}
-
-static void server_resume(struct pipe *pipe)
-{
-    struct tcp_server *server = server_of(pipe);
-
-    if (server->fd >= 0 && !timer_is_set(&server->rest)) event_add(&server->event, NULL);
-}
-
-static void on_rested(void *arg)
-{
-    struct tcp_server *server = arg;
-
-    server_resume(&server->base);
-}
-
-static void server_close(struct pipe *pipe, int why)
-{
-    struct tcp_server *server = server_of(pipe);
-
-    event_del(&server->event);
-    timer_cancel(pipe->loop, &server->rest);
-    if (!server->options.keep_fd) close(server->fd);
-    server->fd = -1;
-    if (server->unlink_path) unlink(server->unlink_path);
-    while (server->clients) {
-        struct pipe *client = &server->clients->base;
-
-        tcp_release(client);
-        pipe_abort(client, why ? why : ADIT_ECLOSED);
-    }
-    pipe_is_over(pipe, why);
-}
-
-static void server_destroy(struct pipe *pipe)
-{
-    struct tcp_server *server = server_of(pipe);
-
-    free(server->unlink_path);
-    free(server);
-}
-
-static int server_addrs(const struct pipe *pipe, struct addr *local, struct addr *remote)
-{
-    struct sockaddr_storage sa;
-    socklen_t len = sizeof(sa);
-
-    if (remote || !local) return -ENOTSUP;
-    if (getsockname(server_of(pipe)->fd, (struct sockaddr *)&sa, &len) < 0) return -errno;
-    return addr_from_sockaddr((struct sockaddr *)&sa, len, local);
-}
-
-/* A server takes what is written for all its clients. */
-static void server_write(struct pipe *pipe, struct slice *data, const struct addr *to)
-{
-    struct addr remote;
-
-    for (struct tcp_pipe *tcp = server_of(pipe)->clients, *next; tcp; tcp = next) {
-        next = tcp->next_client;
-        if (to && (tcp_addrs(&tcp->base, NULL, &remote) < 0 || !addr_equal(&remote, to))) continue;
-        struct slice part = slice_ref(data);
-        pipe_write(&tcp->base, &part);
-    }
-    slice_drop(data);
-}
-
-static size_t server_room(const struct pipe *pipe)
-{
-    size_t room = OUT_HIGH_BYTES;
-
-    for (const struct tcp_pipe *tcp = server_of(pipe)->clients; tcp; tcp = tcp->next_client) {
-        size_t part = tcp_room(&tcp->base);
-        if (part < room) room = part;
-    }
-    return room;
-}
-
-static size_t server_queued(const struct pipe *pipe)
-{
-    size_t queued = 0;
-
-    for (const struct tcp_pipe *tcp = server_of(pipe)->clients; tcp; tcp = tcp->next_client) queued += tcp->out.bytes;
-    return queued;
-}
-
-static void server_shutdown(struct pipe *pipe)
-{
-    for (struct tcp_pipe *tcp = server_of(pipe)->clients, *next; tcp; tcp = next) {
-        next = tcp->next_client;
-        pipe_shutdown(&tcp->base);
-    }
-}
-
-static const struct pipe_ops server_ops = {
-    .kind = "tcp-server",
-    .write = server_write,
-    .room = server_room,
-    .queued = server_queued,
-    .resume = server_resume,
-    .shutdown = server_shutdown,
-    .close = server_close,
-    .addrs = server_addrs,
-    .destroy = server_destroy,
-};
-
-struct pipe *tcp_listen_fd(struct loop *loop, int fd, const struct pipe_options *options)
-{
-    static const struct pipe_options defaults = PIPE_OPTIONS_DEFAULT;
-    struct tcp_server *server = calloc(1, sizeof(*server));
-
-    if (!server) return NULL;
-    pipe_init(&server->base, &server_ops, loop);
-    server->fd = fd;
-    server->options = options ? *options : defaults;
-    timer_init(&server->rest, on_rested, server);
-    server->base.flags |= PIPE_IS_UP;
-    event_assign(&server->event, loop_base(loop), fd, EV_READ | EV_PERSIST, on_accept, server);
-    if (event_add(&server->event, NULL) < 0) {
-        free(server);
-        errno = ENOMEM;
-        return NULL;
-    }
-    return &server->base;
-}
-
-static struct pipe *listen_on(struct loop *loop, int fd, const struct pipe_options *options)
-{
-    struct pipe *server = NULL;
-
-    if (listen(fd, LISTEN_BACKLOG) == 0) server = tcp_listen_fd(loop, fd, options);
-    if (!server) {
-        int error = errno;
-        close(fd);
-        errno = error;
-    }
-    return server;
-}
-
-struct pipe *tcp_listen(struct loop *loop, const struct addr *at, const struct pipe_options *options)
-{
-    struct pipe_options listening = PIPE_OPTIONS_DEFAULT;
-    int r, fd = socket(at->family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-    if (fd < 0) return NULL;
-    if (options) listening = *options;
-    listening.local = *at;
-    listening.reuse_addr = true; /* a restarted server must not wait for TIME_WAIT */
-    r = pipe_options_apply(&listening, fd, at->family);
-    if (r < 0) {
-        close(fd);
-        errno = -r;
-        return NULL;
-    }
-    return listen_on(loop, fd, options);
-}
-
-struct pipe *tcp_listen_unix(struct loop *loop, const char *path, int mode, const struct pipe_options *options)
-{
-    struct sockaddr_un sun = {.sun_family = AF_UNIX};
-    struct pipe *server;
-    mode_t mask;
-    int fd, r;
-
-    if (strlen(path) >= sizeof(sun.sun_path)) {
-        errno = ENAMETOOLONG;
-        return NULL;
-    }
-    memcpy(sun.sun_path, path, strlen(path));
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0) return NULL;
-    /* A socket left by a process that is gone refuses connections; a live one must not be replaced. */
-    r = connect(fd, (struct sockaddr *)&sun, sizeof(sun));
-    if (r == 0 || errno == EAGAIN || errno == EINPROGRESS) {
-        close(fd);
-        errno = EADDRINUSE;
-        return NULL;
-    }
-    if (errno == ECONNREFUSED) unlink(path);
-    mask = umask((mode_t)(~mode & 0777));
-    r = bind(fd, (struct sockaddr *)&sun, sizeof(sun));
-    umask(mask);
-    if (r < 0) {
-        int error = errno;
-        close(fd);
-        errno = error;
-        return NULL;
-    }
-    server = listen_on(loop, fd, options);
-    if (server) server_of(server)->unlink_path = strdup(path);
-    return server;
+    tcp_leave_server(tcp_of(client));
 }
