@@ -90,7 +90,7 @@ static void run_until(const int *what, int wanted)
 {
     uint64_t end = loop_refresh(loop) + 10 * SEC_US;
     while (*what < wanted && loop_now(loop) < end)
-        loop_turn(loop, 100 * MS_US);
+        loop_turn(loop, 2 * MS_US);
     assert_int_equal(*what, wanted);
 }
 

@@ -85,7 +85,7 @@ static void run_until(const int *times, int wanted)
 {
     uint64_t end = loop_refresh(loop) + 10 * SEC_US;
     while (*times < wanted && loop_now(loop) < end)
-        loop_turn(loop, 100 * MS_US);
+        loop_turn(loop, 2 * MS_US);
     assert_int_equal(*times, wanted);
 }
 
