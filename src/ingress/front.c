@@ -2,21 +2,24 @@
 /*
  * Theory of operation
  *
- * A front owns listeners (front_listener.c) and clients (struct conn). A client's first byte says what it speaks: 4 or 5 is
- * SOCKS (socks_conn.c), anything else HTTP (http_conn.c); exactly one byte is looked at, for a SOCKS5 greeting may
- * be three bytes long. Both end up in one of two ways: a tunnel is opened and linked to the client, or, for plain HTTP,
- * http_conn.c goes on passing messages.
+ * A front owns listeners (front_listener.c) and clients (struct conn). A client's first byte says
+ * what it speaks: 4 or 5 is SOCKS (socks_conn.c), anything else HTTP (http_conn.c); exactly one
+ * byte is looked at, for a SOCKS5 greeting may be three bytes long. Both end up in one of two ways:
+ * a tunnel is opened and linked to the client, or, for plain HTTP, http_conn.c goes on passing
+ * messages.
  *
- * Tunnels: the stream is opened as soon as the request is whole, and what the client sent behind the request is written to it at once.
- * Success is told only when the exit has connected. Then client and stream are linked, all state of the handshake
- * is freed, and only the client's end is listened to. Until then the client's half-close is passed on, and its end
- * aborts the stream.
+ * Tunnels: the stream is opened as soon as the request is whole, and what the client sent behind
+ * the request is written to it at once. Success is told only when the exit has connected. Then
+ * client and stream are linked, all state of the handshake is freed, and only the client's end is
+ * listened to. Until then the client's half-close is passed on, and its end aborts the stream.
  *
- * A conn lives exactly as long as its client pipe: it is freed in the pipe's `end`, which comes from the loop, so no function here
- * has to fear that its conn vanishes below it. front_free() ends them all at once.
+ * A conn lives exactly as long as its client pipe: it is freed in the pipe's `end`, which comes
+ * from the loop, so no function here has to fear that its conn vanishes below it. front_free() ends
+ * them all at once.
  *
- * Limits: max_clients; at the maximum the listeners are paused, and connections wait in their backlog until a sixteenth is free
- * again. A client that has not made a complete request within the request timeout is closed.
+ * Limits: max_clients; at the maximum the listeners are paused, and connections wait in their
+ * backlog until a sixteenth is free again. A client that has not made a complete request within the
+ * request timeout is closed.
  */
 #include "ingress/front.h"
 
@@ -26,7 +29,7 @@
 #include "base/log.h"
 #include "ingress/front_int.h"
 
-#define IDLE_US (120 * SEC_US)       /* an HTTP client between two requests */
+#define IDLE_US       (120 * SEC_US) /* an HTTP client between two requests */
 #define DENIED_LOG_US (10 * SEC_US)
 
 /* --- Waiting --- */
@@ -43,7 +46,8 @@ void conn_wait(struct conn *conn, struct conn_queue *queue)
         timer_set(queue->front->loop, &queue->timer, conn->deadline);
 }
 
-/* The timer stays as it is: it finds out when it fires, which is cheaper than moving it for each client. */
+/* The timer stays as it is: it finds out when it fires, which is cheaper than moving it for each
+ * client. */
 void conn_unwait(struct conn *conn)
 {
     if (!conn->queue)
@@ -269,10 +273,8 @@ static void on_client_message(struct pipe *client, const struct slice *data,
     (void)from;
     if (conn->state == CONN_NEW) {
         bool is_socks = data->data[0] == 4 || data->data[0] == 5;
-        conn->speaks = !is_socks             ? SPEAKS_HTTP
-                       : data->data[0] == 4 ? SPEAKS_SOCKS4
-                                            : SPEAKS_SOCKS5;
-        conn->state = !is_socks             ? CONN_HTTP
+        conn->speaks = !is_socks ? SPEAKS_HTTP : data->data[0] == 4 ? SPEAKS_SOCKS4 : SPEAKS_SOCKS5;
+        conn->state = !is_socks            ? CONN_HTTP
                       : data->data[0] == 4 ? CONN_SOCKS_REQUEST
                                            : CONN_SOCKS_GREETING;
         if (!is_socks && http_new(conn) < 0) {
@@ -340,7 +342,7 @@ static void set_paused(struct front *front, bool paused)
     struct front_listener *listener;
 
     front->full = paused;
-    TAILQ_FOREACH(listener, &front->listeners, all)
+    TAILQ_FOREACH (listener, &front->listeners, all)
         if (paused)
             pipe_pause(listener->server);
         else

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What front.c, socks_conn.c and http_conn.c share: a client of the front end. front.c has the theory.
+ * What front.c, socks_conn.c and http_conn.c share: a client of the front end. front.c has the
+ * theory.
  */
 #ifndef ADIT_INGRESS_FRONT_INT_H
 #define ADIT_INGRESS_FRONT_INT_H
@@ -29,10 +30,10 @@ enum conn_speaks { SPEAKS_UNKNOWN, SPEAKS_SOCKS4, SPEAKS_SOCKS5, SPEAKS_HTTP };
 struct conn {
     struct front *front;
     struct pipe *client;
-    struct pipe *stream; /* NULL: none, or linked and on its own */
+    struct pipe *stream;                     /* NULL: none, or linked and on its own */
     const struct pipe_events *stream_events; /* our listener on it */
-    uint8_t state;       /* enum conn_state */
-    uint8_t speaks;      /* enum conn_speaks */
+    uint8_t state;                           /* enum conn_state */
+    uint8_t speaks;                          /* enum conn_speaks */
     uint16_t partial_len;
     uint8_t *partial; /* the beginning of a SOCKS message, SOCKS_MESSAGE_MAX bytes; NULL: none */
     char *user;       /* SOCKS: from authentication to request */
@@ -45,7 +46,8 @@ struct conn {
 
 TAILQ_HEAD(conn_list, conn);
 
-/* Clients whose time is limited, in the order in which it runs out: one timer for all, since all in a queue wait equally long. */
+/* Clients whose time is limited, in the order in which it runs out: one timer for all, since all in
+ * a queue wait equally long. */
 struct conn_queue {
     struct conn_list list;
     struct timer timer;
@@ -83,7 +85,8 @@ void conn_wait(struct conn *conn, struct conn_queue *queue);
 void conn_unwait(struct conn *conn);
 /* Sends what is queued and ends the client; nothing more is done for it. Aborts the stream. */
 void conn_close(struct conn *conn);
-/* Opens a stream and listens to it; cb as of struct outlet. NULL: refused at once, *why says why. */
+/* Opens a stream and listens to it; cb as of struct outlet. NULL: refused at once, *why says why.
+ */
 struct pipe *conn_open_stream(struct conn *conn, const struct target *target, const char *user,
                               const struct pipe_events *events, outlet_answer_cb *cb,
                               enum answer *why);
@@ -95,7 +98,8 @@ void conn_abort_stream(struct conn *conn);
 void conn_open_tunnel(struct conn *conn, const struct target *target, const char *user);
 /* Links client and stream and forgets all else. Not from inside a pipe's message callback. */
 void conn_link(struct conn *conn);
-/* Passes bytes of the client's on to the stream, and stops reading the client when that has no room. */
+/* Passes bytes of the client's on to the stream, and stops reading the client when that has no
+ * room. */
 void conn_forward(struct conn *conn, struct slice *data);
 /* Counts and logs what a client did wrong. */
 void conn_note_malformed(struct conn *conn, const char *problem);
@@ -112,7 +116,8 @@ void front_warn_open(struct front *front);
 
 /* --- socks_conn.c --- */
 
-/* Bytes from the client, in the states before CONN_OPENING. Returns how many were used; those after them are the tunnel's. */
+/* Bytes from the client, in the states before CONN_OPENING. Returns how many were used; those after
+ * them are the tunnel's. */
 size_t socks_feed(struct conn *conn, const uint8_t *data, size_t len);
 void socks_reply(struct conn *conn, enum answer answer, const struct addr *bound);
 void socks_free(struct conn *conn);

@@ -2,12 +2,13 @@
 /*
  * Theory of operation
  *
- * A front's listeners: opened all or none, compared with what the configuration names at a reload, closed. A unix socket is made
- * with mode 0600, replaces one that a dead process left, and is removed when its listener goes (pipe/tcp.c). Closing a listener
- * leaves its clients alone: they were released when they were accepted.
+ * A front's listeners: opened all or none, compared with what the configuration names at a reload,
+ * closed. A unix socket is made with mode 0600, replaces one that a dead process left, and is
+ * removed when its listener goes (pipe/tcp.c). Closing a listener leaves its clients alone: they
+ * were released when they were accepted.
  *
- * A listener that other machines can reach, with no credentials asked for, gets a warning: anybody there could use the
- * exit.
+ * A listener that other machines can reach, with no credentials asked for, gets a warning: anybody
+ * there could use the exit.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,7 +24,8 @@ static const char *remedy_for(int error)
 {
     switch (-error) {
     case EADDRINUSE:
-        return "another program, or another adit, listens there; stop it, or choose another address "
+        return "another program, or another adit, listens there; stop it, or choose another "
+               "address "
                "with gateway.listen";
     case EADDRNOTAVAIL:
         return "this machine has no such address; choose another with gateway.listen";
@@ -108,7 +110,7 @@ static struct front_listener *listener_find(struct front *front, const struct co
 {
     struct front_listener *listener;
 
-    TAILQ_FOREACH(listener, &front->listeners, all) {
+    TAILQ_FOREACH (listener, &front->listeners, all) {
         if (!listener->keep && !at->path && !listener->path &&
             addr_equal(&listener->addr, &at->addr))
             return listener;
@@ -141,7 +143,7 @@ int front_listen(struct front *front, const struct front_config *config)
         TAILQ_REMOVE(&front->listeners, listener, all);
         listener_free(listener);
     }
-    TAILQ_FOREACH(listener, &front->listeners, all)
+    TAILQ_FOREACH (listener, &front->listeners, all)
         listener->keep = false;
     while ((listener = TAILQ_FIRST(&fresh))) {
         TAILQ_REMOVE(&fresh, listener, all);
@@ -171,7 +173,7 @@ void front_warn_open(struct front *front)
     struct front_listener *listener;
     char text[FRONT_LISTENER_TEXT_MAX];
 
-    TAILQ_FOREACH(listener, &front->listeners, all) {
+    TAILQ_FOREACH (listener, &front->listeners, all) {
         struct addr addr = addr_unmap(&listener->addr);
         if (listener->path || addr_is_loopback(&addr))
             continue;
@@ -186,7 +188,7 @@ size_t front_listeners(const struct front *front)
     const struct front_listener *listener;
     size_t count = 0;
 
-    TAILQ_FOREACH(listener, &front->listeners, all)
+    TAILQ_FOREACH (listener, &front->listeners, all)
         count++;
     return count;
 }
@@ -196,7 +198,7 @@ const char *front_listener(const struct front *front, size_t index,
 {
     const struct front_listener *listener;
 
-    TAILQ_FOREACH(listener, &front->listeners, all)
+    TAILQ_FOREACH (listener, &front->listeners, all)
         if (index-- == 0)
             return listener_text(listener, buf);
     return NULL;

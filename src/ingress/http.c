@@ -2,17 +2,18 @@
 /*
  * Theory of operation
  *
- * A head is parsed in two steps. http_scan() walks over each byte once, as bytes arrive, until the empty line; it refuses
- * control characters at once. The parsers then cut the whole head into lines, and lines into names and
- * values that point into it. Nothing is allocated.
+ * A head is parsed in two steps. http_scan() walks over each byte once, as bytes arrive, until the
+ * empty line; it refuses control characters at once. The parsers then cut the whole head into
+ * lines, and lines into names and values that point into it. Nothing is allocated.
  *
- * Defences against request smuggling (RFC 9112 11.2): in a request, Content-Length together with Transfer-Encoding,
- * either of them twice, a length that is not plain digits, a coding other than chunked, Transfer-Encoding in
- * HTTP/1.0, folded lines, space before a colon, bare CR or LF and two Host fields are all refused; chunk lines
- * end in CR LF exactly. In a response, equal lengths repeated are taken as one (RFC 9110 8.6) and the rest is refused.
+ * Defences against request smuggling (RFC 9112 11.2): in a request, Content-Length together with
+ * Transfer-Encoding, either of them twice, a length that is not plain digits, a coding other than
+ * chunked, Transfer-Encoding in HTTP/1.0, folded lines, space before a colon, bare CR or LF and two
+ * Host fields are all refused; chunk lines end in CR LF exactly. In a response, equal lengths
+ * repeated are taken as one (RFC 9110 8.6) and the rest is refused.
  *
- * Limits: HTTP_HEAD_MAX_BYTES, HTTP_FIELDS_MAX, HTTP_NOMINATED_MAX; beyond them a head is refused. The chunked decoder
- * bounds lines and trailers likewise.
+ * Limits: HTTP_HEAD_MAX_BYTES, HTTP_FIELDS_MAX, HTTP_NOMINATED_MAX; beyond them a head is refused.
+ * The chunked decoder bounds lines and trailers likewise.
  */
 #include "ingress/http.h"
 
@@ -55,7 +56,8 @@ bool http_text_is(struct http_text text, const char *word)
     return text.len == strlen(word) && strncasecmp(text.at, word, text.len) == 0;
 }
 
-/* Cuts the next element off a comma-separated list; false at its end. Empty elements are skipped. */
+/* Cuts the next element off a comma-separated list; false at its end. Empty elements are skipped.
+ */
 static bool list_next(struct http_text *list, struct http_text *element)
 {
     while (list->len > 0) {
@@ -284,7 +286,8 @@ static int parse_fields(struct http_head *head, const char *at, const char *end,
         return refuse(head, 400, "Content-Length and Transfer-Encoding exclude each other");
     if (head->has_coding && head->minor == 0)
         return refuse(head, 400, "HTTP/1.0 has no Transfer-Encoding");
-    /* h2c would speak HTTP/2 to a server that was promised HTTP/1.1 semantics by this proxy; everybody can do without. */
+    /* h2c would speak HTTP/2 to a server that was promised HTTP/1.1 semantics by this proxy;
+     * everybody can do without. */
     head->upgrades &= head->minor > 0 && head->upgrade.at && !http_text_is(head->upgrade, "h2c");
     return 0;
 }
@@ -316,7 +319,8 @@ static int parse_request_line(struct http_head *head, struct http_text line)
         memchr(head->target.at, '\t', head->target.len) ||
         memchr(head->target.at, '#', head->target.len))
         return refuse(head, 400, "the target is malformed");
-    return parse_version(head, (struct http_text){last + 1, line.len - (size_t)(last + 1 - line.at)});
+    return parse_version(head,
+                         (struct http_text){last + 1, line.len - (size_t)(last + 1 - line.at)});
 }
 
 /* The part that both kinds share: finds the whole head and refuses what is none. */
@@ -364,7 +368,8 @@ ssize_t http_response_parse(const uint8_t *data, size_t len, struct http_head *h
     int r = parse_version(head, (struct http_text){line.at, 8});
     if (r < 0)
         return r;
-    head->status = (unsigned)((line.at[9] - '0') * 100 + (line.at[10] - '0') * 10 + line.at[11] - '0');
+    head->status =
+        (unsigned)((line.at[9] - '0') * 100 + (line.at[10] - '0') * 10 + line.at[11] - '0');
     if (head->status < 100 || head->status > 599)
         return refuse(head, 400, "the status is none that HTTP has");
     if (line.len > 13)
@@ -474,7 +479,8 @@ static bool chunk_byte(struct http_chunked *chunked, uint8_t c)
         chunked->done = true;
         return c == '\n';
     }
-    uint32_t max = chunked->state <= CHUNK_SIZE_LF ? HTTP_CHUNK_LINE_MAX_BYTES : HTTP_TRAILERS_MAX_BYTES;
+    uint32_t max =
+        chunked->state <= CHUNK_SIZE_LF ? HTTP_CHUNK_LINE_MAX_BYTES : HTTP_TRAILERS_MAX_BYTES;
     return ++chunked->line <= max;
 }
 

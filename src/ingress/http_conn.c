@@ -2,17 +2,20 @@
 /*
  * Theory of operation
  *
- * The HTTP conversation. A client's bytes are requests, one after the other, each perhaps to another destination.
- * One request is served at a time: its head is rewritten and sent to the destination (http_stream.c), its body follows as it
- * comes, and only when the response has been passed on whole is the next request looked at. So pipelined requests are answered
- * in order; what the client sends ahead is kept (at most what one read brings, for then it is no longer read).
+ * The HTTP conversation. A client's bytes are requests, one after the other, each perhaps to
+ * another destination. One request is served at a time: its head is rewritten and sent to the
+ * destination (http_stream.c), its body follows as it comes, and only when the response has been
+ * passed on whole is the next request looked at. So pipelined requests are answered in order; what
+ * the client sends ahead is kept (at most what one read brings, for then it is no longer read).
  * What is passed on goes by reference, without a copy; only heads are written anew.
  *
- * CONNECT opens a tunnel and is then front.c's business. A request for a path of our own ("/proxy.pac") is answered here.
+ * CONNECT opens a tunnel and is then front.c's business. A request for a path of our own
+ * ("/proxy.pac") is answered here.
  *
- * A connection is used again when the client speaks HTTP/1.1, did not say close, its request was received whole, and the response's end
- * was marked; otherwise the response says "Connection: close". Errors of form are answered with 400 (or what fits better) and end
- * the connection, for where the next request would begin is unknown.
+ * A connection is used again when the client speaks HTTP/1.1, did not say close, its request was
+ * received whole, and the response's end was marked; otherwise the response says "Connection:
+ * close". Errors of form are answered with 400 (or what fits better) and end the connection, for
+ * where the next request would begin is unknown.
  *
  * Limits: those of http.h for heads, chunk lines and trailers. Bodies are as long as they like.
  */
@@ -69,7 +72,8 @@ void http_buffer_clear(struct http_buffer *buffer)
 
 void http_transfer_begin(struct http_transfer *transfer, enum http_body kind, uint64_t length)
 {
-    *transfer = (struct http_transfer){.kind = kind, .left = length, .done = kind == HTTP_BODY_NONE};
+    *transfer =
+        (struct http_transfer){.kind = kind, .left = length, .done = kind == HTTP_BODY_NONE};
 }
 
 ssize_t http_transfer_take(struct http_transfer *transfer, const uint8_t *data, size_t len,
@@ -109,7 +113,8 @@ void http_respond(struct conn *conn, const struct http_page *page)
 {
     struct http *http = conn->http;
 
-    if (http->response_begun) { /* a page would be taken for a part of the body: only the end is honest */
+    if (http->response_begun) { /* a page would be taken for a part of the body: only the end is
+                                   honest */
         if (http->response.kind == HTTP_BODY_UNTIL_CLOSE)
             pipe_abort(conn->client, -ECONNABORTED);
         conn_close(conn);
@@ -189,8 +194,8 @@ static bool is_authorized(struct conn *conn, const struct http_head *request,
         http_basic_parse(request->authorization, buffer, &name, &password) < 0)
         return !conn->front->users;
     *user = name;
-    return !conn->front->users || users_check(conn->front->users, name, strlen(name), password,
-                                              strlen(password));
+    return !conn->front->users ||
+           users_check(conn->front->users, name, strlen(name), password, strlen(password));
 }
 
 static void serve_connect(struct conn *conn, const struct http_head *request, const char *user)
@@ -299,8 +304,8 @@ static size_t consume_body(struct conn *conn, const struct slice *data, size_t a
 {
     bool payload;
 
-    ssize_t n = http_transfer_take(&conn->http->request, data->data + at, data->len - at, false,
-                                   &payload);
+    ssize_t n =
+        http_transfer_take(&conn->http->request, data->data + at, data->len - at, false, &payload);
     if (n < 0) {
         refuse(conn, 400, "a chunk of its body is malformed");
         return data->len - at;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What http_conn.c (the client's side) and http_stream.c (the destination's side) share. http_conn.c has the theory.
+ * What http_conn.c (the client's side) and http_stream.c (the destination's side) share.
+ * http_conn.c has the theory.
  */
 #ifndef ADIT_INGRESS_HTTP_INT_H
 #define ADIT_INGRESS_HTTP_INT_H
@@ -48,32 +49,35 @@ struct http {
     struct defer link; /* after 101: links client and stream once their callbacks have returned */
 };
 
-/* Finds a head in bytes that come piece by piece. 1: *head and *head_len are set (valid until more is fed or the buffer is
- * cleared), 0: need more, or an error of http_scan(). *used: bytes taken from data. */
+/* Finds a head in bytes that come piece by piece. 1: *head and *head_len are set (valid until more
+ * is fed or the buffer is cleared), 0: need more, or an error of http_scan(). *used: bytes taken
+ * from data. */
 int http_buffer_feed(struct http_buffer *buffer, const uint8_t *data, size_t len, bool lenient,
                      const uint8_t **head, size_t *head_len, size_t *used);
 void http_buffer_clear(struct http_buffer *buffer);
 
 void http_transfer_begin(struct http_transfer *transfer, enum http_body kind, uint64_t length);
-/* Bytes of the front of data that belong to the body; *payload: whether they are data (not chunk framing) when `split` asks for runs
- * of one sort. ADIT_EFORMAT. */
+/* Bytes of the front of data that belong to the body; *payload: whether they are data (not chunk
+ * framing) when `split` asks for runs of one sort. ADIT_EFORMAT. */
 ssize_t http_transfer_take(struct http_transfer *transfer, const uint8_t *data, size_t len,
                            bool split, bool *payload);
 
 /* --- http_conn.c --- */
 
-/* Answers the request being served with a page of ours, if nothing has been answered yet; else cuts the response short. */
+/* Answers the request being served with a page of ours, if nothing has been answered yet; else cuts
+ * the response short. */
 void http_respond(struct conn *conn, const struct http_page *page);
 /* The response has been passed on whole. */
 void http_finished(struct conn *conn);
-/* Goes on with what the client has sent meanwhile. After http_respond() and http_finished(), from the stream's callbacks. */
+/* Goes on with what the client has sent meanwhile. After http_respond() and http_finished(), from
+ * the stream's callbacks. */
 void http_pump(struct conn *conn);
 
 /* --- http_stream.c --- */
 
 /* Sends a request's head to its destination, on the stream that is there or on a new one. */
-void http_send_request(struct conn *conn, const struct http_head *request, const struct http_url *url,
-                       const char *user);
+void http_send_request(struct conn *conn, const struct http_head *request,
+                       const struct http_url *url, const char *user);
 void http_link(void *arg);
 
 #endif

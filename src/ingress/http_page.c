@@ -2,8 +2,9 @@
 /*
  * Theory of operation
  *
- * A page is filled by the function for its occasion and then built into a response. Pages are plain text:
- * people read them in a terminal as often as in a browser, and nothing in them can be taken for markup.
+ * A page is filled by the function for its occasion and then built into a response. Pages are plain
+ * text: people read them in a terminal as often as in a browser, and nothing in them can be taken
+ * for markup.
  *
  * The status and the Proxy-Status error of each answer stand in one table, with the remedy.
  */
@@ -54,15 +55,18 @@ static const struct {
     const char *error, *remedy;
 } answers[] = {
     [ANSWER_OK] = {200, NULL, ""},
-    [ANSWER_FAILED] = {502, "destination_unavailable", "Try again; the log of the exit may say more."},
+    [ANSWER_FAILED] = {502, "destination_unavailable",
+                       "Try again; the log of the exit may say more."},
     [ANSWER_POLICY] = {403, "destination_ip_prohibited",
                        "The exit's owner can permit it with exit.allow in adit.conf. By default an "
                        "exit connects to public addresses only, and not to port 25."},
-    [ANSWER_NET_UNREACHABLE] = {502, "destination_ip_unroutable",
-                                "Check the network of the exit, and that it has this address family."},
-    [ANSWER_HOST_UNREACHABLE] = {502, "destination_ip_unroutable",
-                                 "Check that the destination is running and can be reached from the "
-                                 "exit."},
+    [ANSWER_NET_UNREACHABLE] =
+        {502, "destination_ip_unroutable",
+         "Check the network of the exit, and that it has this address family."},
+    [ANSWER_HOST_UNREACHABLE] =
+        {502, "destination_ip_unroutable",
+         "Check that the destination is running and can be reached from the "
+         "exit."},
     [ANSWER_REFUSED] = {502, "connection_refused",
                         "Check the port, and that the service there is running."},
     [ANSWER_TIMEOUT] = {504, "connection_timeout",
@@ -70,8 +74,8 @@ static const struct {
                         "connection."},
     [ANSWER_NAME_NOT_FOUND] = {502, "dns_error",
                                "Check the spelling. Names are looked up by the exit, not here."},
-    [ANSWER_NAME_FAILED] = {502, "dns_error",
-                            "Try again; if it stays so, check the exit's resolver (exit.resolver)."},
+    [ANSWER_NAME_FAILED] =
+        {502, "dns_error", "Try again; if it stays so, check the exit's resolver (exit.resolver)."},
     [ANSWER_LIMIT] = {503, "connection_limit_reached",
                       "Close some connections, or raise the limits at the exit "
                       "(exit.max_streams_per_peer, session.max_streams)."},
@@ -81,7 +85,8 @@ static const struct {
     [ANSWER_NO_PATH] = {503, "destination_unavailable",
                         "Check that the peer is running and reachable; `adit status' and `adit "
                         "doctor' say more."},
-    [ANSWER_PEER_LOST] = {502, "connection_terminated", "Try again: the peer restarted or stopped."},
+    [ANSWER_PEER_LOST] = {502, "connection_terminated",
+                          "Try again: the peer restarted or stopped."},
     [ANSWER_BAD_REQUEST] = {400, "http_request_error", "Check the address."},
     [ANSWER_FAMILY] = {502, "destination_ip_unroutable",
                        "The exit lacks IPv4 or IPv6; use a name that has both kinds of addresses."},
@@ -136,10 +141,11 @@ void http_page_problem(struct http_page *page, unsigned status, const char *prob
 void http_page_upstream(struct http_page *page, const char *error, const char *problem)
 {
     *page = (struct http_page){.status = 502, .error = error};
-    snprintf(page->text, sizeof page->text,
-             "adit: the destination's response cannot be passed on: %s.\nTry again; if it stays so, "
-             "the fault is the destination's.\n",
-             problem);
+    snprintf(
+        page->text, sizeof page->text,
+        "adit: the destination's response cannot be passed on: %s.\nTry again; if it stays so, "
+        "the fault is the destination's.\n",
+        problem);
 }
 
 void http_page_credentials(struct http_page *page)
@@ -149,10 +155,11 @@ void http_page_credentials(struct http_page *page)
         .error = "http_request_denied",
         .fields = "Proxy-Authenticate: Basic realm=\"adit\", charset=\"UTF-8\"\r\n",
     };
-    snprintf(page->text, sizeof page->text,
-             "adit: this proxy wants a user name and a password.\nEnter them in the proxy settings, "
-             "or use http://USER:PASSWORD@HOST:PORT as the proxy. The gateway's owner keeps them in "
-             "the file that gateway.users_file names.\n");
+    snprintf(
+        page->text, sizeof page->text,
+        "adit: this proxy wants a user name and a password.\nEnter them in the proxy settings, "
+        "or use http://USER:PASSWORD@HOST:PORT as the proxy. The gateway's owner keeps them in "
+        "the file that gateway.users_file names.\n");
 }
 
 void http_page_help(struct http_page *page, unsigned status, const struct addr *at)
@@ -181,8 +188,8 @@ void http_page_pac(struct http_page *page, const struct addr *at)
 
     *page = (struct http_page){.status = 200, .type = "application/x-ns-proxy-autoconfig"};
     addr_format(at, buf);
-    /* PROXY first: with it no browser looks names up itself. This machine's own servers stay its own; all
-     * else fails closed: there is no DIRECT behind the proxy. */
+    /* PROXY first: with it no browser looks names up itself. This machine's own servers stay its
+     * own; all else fails closed: there is no DIRECT behind the proxy. */
     snprintf(page->text, sizeof page->text,
              "function FindProxyForURL(url, host) {\n"
              "    if (host == \"localhost\" || shExpMatch(host, \"*.localhost\") ||\n"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What this proxy says itself in HTTP: error pages with their status, a Proxy-Status field (RFC 9209), and a remedy in
- * plain words; and the proxy auto-configuration file. Pure functions; slices are the caller's.
+ * What this proxy says itself in HTTP: error pages with their status, a Proxy-Status field (RFC
+ * 9209), and a remedy in plain words; and the proxy auto-configuration file. Pure functions; slices
+ * are the caller's.
  */
 #ifndef ADIT_INGRESS_HTTP_PAGE_H
 #define ADIT_INGRESS_HTTP_PAGE_H
@@ -27,7 +28,8 @@ void http_page_answer(struct http_page *page, enum answer answer, const struct t
 void http_page_problem(struct http_page *page, unsigned status, const char *problem);
 void http_page_upstream(struct http_page *page, const char *error, const char *problem);
 void http_page_credentials(struct http_page *page);
-/* For a request that asks the proxy itself for a path; `at` is the address that the client connected to, NULL if it has none. */
+/* For a request that asks the proxy itself for a path; `at` is the address that the client
+ * connected to, NULL if it has none. */
 void http_page_help(struct http_page *page, unsigned status, const struct addr *at);
 void http_page_pac(struct http_page *page, const struct addr *at);
 

@@ -2,11 +2,12 @@
 /*
  * Theory of operation
  *
- * A head is copied field by field into one new block, whose size is computed before: the old head, plus what may be added.
- * Left out are the hop-by-hop fields: Connection and what it names, Keep-Alive, Proxy-*, TE, Upgrade. Put in
- * again, from what was understood and not from what was written, are those that decide about framing and the connection
- * (Host, Content-Length, Transfer-Encoding, Connection, TE: trailers, Upgrade), so that the next parser
- * cannot understand the message otherwise than we did.
+ * A head is copied field by field into one new block, whose size is computed before: the old head,
+ * plus what may be added. Left out are the hop-by-hop fields: Connection and what it names,
+ * Keep-Alive, Proxy-*, TE, Upgrade. Put in again, from what was understood and not from what was
+ * written, are those that decide about framing and the connection (Host, Content-Length,
+ * Transfer-Encoding, Connection, TE: trailers, Upgrade), so that the next parser cannot understand
+ * the message otherwise than we did.
  */
 #include "ingress/http_rewrite.h"
 
@@ -123,7 +124,8 @@ struct slice http_request_rewrite(const struct http_head *request, const struct 
     put_text(&out, request->method);
     put(&out, " ", 1);
     /* RFC 9112 3.2.4: an empty path is "*" for OPTIONS, else "/". */
-    if (url->path.len == 0 && request->method.len == 7 && memcmp(request->method.at, "OPTIONS", 7) == 0)
+    if (url->path.len == 0 && request->method.len == 7 &&
+        memcmp(request->method.at, "OPTIONS", 7) == 0)
         put(&out, "*", 1);
     else if (url->path.len == 0 || url->path.at[0] != '/')
         put(&out, "/", 1);

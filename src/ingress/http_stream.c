@@ -2,15 +2,17 @@
 /*
  * Theory of operation
  *
- * The destination's side of plain HTTP proxying: a stream carries the rewritten request, as early data, and brings the response, whose
- * framing is followed so that its end is known. Interim responses (1xx) are passed on; 101 after a request to upgrade turns
- * the connection into a tunnel.
+ * The destination's side of plain HTTP proxying: a stream carries the rewritten request, as early
+ * data, and brings the response, whose framing is followed so that its end is known. Interim
+ * responses (1xx) are passed on; 101 after a request to upgrade turns the connection into a tunnel.
  *
- * A stream is kept after a response that allows it, for the next request to the same destination by the same user. Because the destination may
- * close it at that very moment, only requests that may be repeated (safe methods, no body) go on a kept stream; if it ends before
- * one byte of response, they are sent again on a new one (RFC 9112 9.3.1).
+ * A stream is kept after a response that allows it, for the next request to the same destination by
+ * the same user. Because the destination may close it at that very moment, only requests that may
+ * be repeated (safe methods, no body) go on a kept stream; if it ends before one byte of response,
+ * they are sent again on a new one (RFC 9112 9.3.1).
  *
- * What the destination does wrong becomes 502, or, when the response has begun, an early end of the client's connection.
+ * What the destination does wrong becomes 502, or, when the response has begun, an early end of the
+ * client's connection.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -95,8 +97,8 @@ static bool is_repeatable(const struct http *http, const struct http_head *reque
             http_text_is(request->method, "OPTIONS"));
 }
 
-void http_send_request(struct conn *conn, const struct http_head *request, const struct http_url *url,
-                       const char *user)
+void http_send_request(struct conn *conn, const struct http_head *request,
+                       const struct http_url *url, const char *user)
 {
     struct http *http = conn->http;
     struct slice head = http_request_rewrite(request, url, conn->front->via);
@@ -152,8 +154,8 @@ static void begin_response(struct conn *conn, const struct http_head *response,
     enum http_body kind = http_response_body(response, http->to_head);
 
     options->unchunk = http->is_old && kind == HTTP_BODY_CHUNKED;
-    options->close = !http->keep || !http->request.done || options->unchunk ||
-                     kind == HTTP_BODY_UNTIL_CLOSE;
+    options->close =
+        !http->keep || !http->request.done || options->unchunk || kind == HTTP_BODY_UNTIL_CLOSE;
     http->response_begun = true;
     http->close_after = options->close;
     http->reusable = response->minor > 0 && !response->close && http->request.done &&
@@ -213,8 +215,8 @@ static size_t take_body(struct conn *conn, const struct slice *data, size_t at)
     struct http *http = conn->http;
     bool unchunk = http->is_old, payload;
 
-    ssize_t n = http_transfer_take(&http->response, data->data + at, data->len - at, unchunk,
-                                   &payload);
+    ssize_t n =
+        http_transfer_take(&http->response, data->data + at, data->len - at, unchunk, &payload);
     if (n < 0) {
         respond_upstream(conn, "http_protocol_error", "a chunk is malformed");
         return data->len - at;

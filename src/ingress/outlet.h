@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Outlet: how a front end opens a stream to a target, whatever carries it. The node implements it over sessions,
- * tests by hand.
+ * Outlet: how a front end opens a stream to a target, whatever carries it. The node implements it
+ * over sessions, tests by hand.
  */
 #ifndef ADIT_INGRESS_OUTLET_H
 #define ADIT_INGRESS_OUTLET_H
@@ -11,18 +11,18 @@
 
 struct outlet;
 
-/* What became of the request; `bound` is the address that the exit connected from or to as it told us, NULL or unset when unknown.
- * Valid during the call. */
+/* What became of the request; `bound` is the address that the exit connected from or to as it told
+ * us, NULL or unset when unknown. Valid during the call. */
 typedef void outlet_answer_cb(void *arg, enum answer answer, const struct addr *bound);
 
 struct outlet {
-    /* Opens a stream to `target`, on behalf of `user` ("": nobody named), and returns its pipe at once; what is
-     * written to it before the answer is early data. The pipe is the caller's: it may listen, link, write, close
-     * and abort at any time. `target` and `user` are lent for the call.
+    /* Opens a stream to `target`, on behalf of `user` ("": nobody named), and returns its pipe at
+     * once; what is written to it before the answer is early data. The pipe is the caller's: it may
+     * listen, link, write, close and abort at any time. `target` and `user` are lent for the call.
      *
-     * cb fires exactly once, later, never from inside open(); but never after the caller has closed or aborted the
-     * pipe, nor after the pipe's end. The pipe delivers no byte and no eof before ANSWER_OK has been told. After any
-     * other answer the pipe ends by itself, from the loop.
+     * cb fires exactly once, later, never from inside open(); but never after the caller has closed
+     * or aborted the pipe, nor after the pipe's end. The pipe delivers no byte and no eof before
+     * ANSWER_OK has been told. After any other answer the pipe ends by itself, from the loop.
      *
      * NULL: refused at once, *why says why, and cb never fires. */
     struct pipe *(*open)(struct outlet *outlet, const struct target *target, const char *user,

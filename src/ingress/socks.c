@@ -2,12 +2,13 @@
 /*
  * Theory of operation
  *
- * One function a message. Each looks first whether the message is whole, and only then at what it says, so that no
- * answer depends on how the bytes were cut; but what can never become right (a wrong version, an
- * unknown address type, a SOCKS4 string that is too long) is refused without waiting for the rest.
+ * One function a message. Each looks first whether the message is whole, and only then at what it
+ * says, so that no answer depends on how the bytes were cut; but what can never become right (a
+ * wrong version, an unknown address type, a SOCKS4 string that is too long) is refused without
+ * waiting for the rest.
  *
- * Nothing is allocated or kept: results are copied, or point into the bytes given. No message is longer than
- * SOCKS_MESSAGE_MAX, so a caller that collects so many bytes always gets an answer.
+ * Nothing is allocated or kept: results are copied, or point into the bytes given. No message is
+ * longer than SOCKS_MESSAGE_MAX, so a caller that collects so many bytes always gets an answer.
  */
 #include "ingress/socks.h"
 
@@ -74,8 +75,8 @@ int socks5_auth_parse(const uint8_t *data, size_t len, struct socks_auth *auth)
     return (int)(2 + user_len + 1 + password_len);
 }
 
-/* A target from a name or, already set, an address. CONNECT needs one that can be connected to; BIND and UDP
- * ASSOCIATE may name port 0 and any address. */
+/* A target from a name or, already set, an address. CONNECT needs one that can be connected to;
+ * BIND and UDP ASSOCIATE may name port 0 and any address. */
 static int request_set_target(struct socks_request *request, const struct addr *addr,
                               const uint8_t *name, size_t name_len, uint16_t port)
 {
@@ -143,7 +144,8 @@ int socks5_request_parse(const uint8_t *data, size_t len, struct socks_request *
     return r < 0 ? r : (int)(at + addr_len + 2);
 }
 
-/* The length of a NUL-terminated string at `at`; SIZE_MAX: not yet whole; a string of more than `max` is `max + 1`. */
+/* The length of a NUL-terminated string at `at`; SIZE_MAX: not yet whole; a string of more than
+ * `max` is `max + 1`. */
 static size_t socks4_string(const uint8_t *data, size_t len, size_t at, size_t max)
 {
     size_t have = len - at;

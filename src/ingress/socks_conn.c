@@ -2,16 +2,18 @@
 /*
  * Theory of operation
  *
- * The SOCKS conversation: greeting, perhaps authentication, request, reply. Messages are parsed where they lie in the received
- * bytes, one after the other, for clients send them all at once; only the beginning of a message that was cut is copied, and
- * waits for the rest.
+ * The SOCKS conversation: greeting, perhaps authentication, request, reply. Messages are parsed
+ * where they lie in the received bytes, one after the other, for clients send them all at once;
+ * only the beginning of a message that was cut is copied, and waits for the rest.
  *
- * Methods: with users configured, user name and password, or the refusal FF. Without, both "none" and "user name and password"
- * are taken, the latter preferred and any password accepted, because the user name then says which exit is meant (as
- * Tor's isolation does). SOCKS4 has no passwords, so it is refused where users are configured.
+ * Methods: with users configured, user name and password, or the refusal FF. Without, both "none"
+ * and "user name and password" are taken, the latter preferred and any password accepted, because
+ * the user name then says which exit is meant (as Tor's isolation does). SOCKS4 has no passwords,
+ * so it is refused where users are configured.
  *
- * Whoever breaks the protocol gets the reply that fits and is closed: FF to a greeting, 1 to authentication, 1 (or 8: address
- * type, 7: command) to a request, 91 in SOCKS4; who asks for no SOCKS version that exists was taken for HTTP.
+ * Whoever breaks the protocol gets the reply that fits and is closed: FF to a greeting, 1 to
+ * authentication, 1 (or 8: address type, 7: command) to a request, 91 in SOCKS4; who asks for no
+ * SOCKS version that exists was taken for HTTP.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -2,9 +2,10 @@
 /*
  * Theory of operation
  *
- * The file is read whole into one buffer, which the table's entries point into. A check looks at every entry and at every
- * byte that was given, whether or not something differed before, so that its time tells nothing about names or
- * passwords. A file that everybody can read is refused: it has been published.
+ * The file is read whole into one buffer, which the table's entries point into. A check looks at
+ * every entry and at every byte that was given, whether or not something differed before, so that
+ * its time tells nothing about names or passwords. A file that everybody can read is refused: it
+ * has been published.
  *
  * Limits: USERS_MAX users, USERS_FILE_MAX_BYTES; a larger file is an error.
  */

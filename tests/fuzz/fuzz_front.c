@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Theory of operation: the whole front end, in virtual time over pairs. The input is a script: each step is a byte that says
- * who does what, and for the writes a length and the bytes. Two clients and all their destinations may write, half-close
- * and vanish, answers come or fail, time passes. At the end the front is freed, and nothing may be left of it: no
- * stream that is not closed (checked here), no memory (checked by the sanitizer).
+ * Theory of operation: the whole front end, in virtual time over pairs. The input is a script: each
+ * step is a byte that says who does what, and for the writes a length and the bytes. Two clients
+ * and all their destinations may write, half-close and vanish, answers come or fail, time passes.
+ * At the end the front is freed, and nothing may be left of it: no stream that is not closed
+ * (checked here), no memory (checked by the sanitizer).
  *
  *   step = (who << 4) | what        who: client 0 or 1
  */
@@ -29,8 +30,8 @@ enum step {
     STEP_FAR_SHUTDOWN,
     STEP_FAR_CLOSE,
     STEP_FAR_ABORT,
-    STEP_WAIT, /* seconds */
-    STEP_RELAX, /* lets things happen; without it writes pile up */
+    STEP_WAIT,   /* seconds */
+    STEP_RELAX,  /* lets things happen; without it writes pile up */
     STEP_REFUSE, /* the next opens */
 };
 
@@ -60,14 +61,15 @@ static void on_end(struct pipe *pipe, int why, void *arg)
 
 static const struct pipe_events events = {.end = on_end};
 
-static struct pipe *open_stream(struct outlet *outlet, const struct target *target, const char *user,
-                                outlet_answer_cb *cb, void *arg, enum answer *why)
+static struct pipe *open_stream(struct outlet *outlet, const struct target *target,
+                                const char *user, outlet_answer_cb *cb, void *arg, enum answer *why)
 {
     struct world *world = (struct world *)outlet; /* the first member */
     struct pair_options options = {.buffer = 64};
     struct pipe *ends[2];
 
-    if (target->port == 0 || (!target->name[0] && !addr_is_set(&target->addr)) || strlen(user) > 1024)
+    if (target->port == 0 || (!target->name[0] && !addr_is_set(&target->addr)) ||
+        strlen(user) > 1024)
         abort();
     *why = world->refuse;
     if (world->refuse != ANSWER_OK || world->count == STREAMS_MAX) {

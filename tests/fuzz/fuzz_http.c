@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Theory of operation: the pure HTTP functions on the same bytes. What is accepted and forwarded must be understood by our own
- * strict parser as the same message, with the same framing; the chunked decoder must not care how its input is cut.
+ * Theory of operation: the pure HTTP functions on the same bytes. What is accepted and forwarded
+ * must be understood by our own strict parser as the same message, with the same framing; the
+ * chunked decoder must not care how its input is cut.
  */
 #include <stdint.h>
 #include <stdlib.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Theory of operation: every SOCKS parser on the same bytes. What a parser says about a message must not depend on what
- * follows it, and a shorter piece is either not whole or refused for the same reason.
+ * Theory of operation: every SOCKS parser on the same bytes. What a parser says about a message
+ * must not depend on what follows it, and a shorter piece is either not whole or refused for the
+ * same reason.
  */
 #include <stdint.h>
 #include <stdlib.h>

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Theory of operation: a front end in virtual time, with clients that are pairs and an outlet whose streams lead to a
- * pair's other end, "the destination". The test answers and speaks for the destination. Every stream is followed until its
- * end, so that a callback after a close or a stream left open is noticed.
+ * Theory of operation: a front end in virtual time, with clients that are pairs and an outlet whose
+ * streams lead to a pair's other end, "the destination". The test answers and speaks for the
+ * destination. Every stream is followed until its end, so that a callback after a close or a stream
+ * left open is noticed.
  */
 #ifndef ADIT_TESTS_FRONT_FAKE_H
 #define ADIT_TESTS_FRONT_FAKE_H
@@ -20,7 +21,7 @@
 #include "pipe/pair.h"
 
 #define FAKE_STREAMS_MAX 64
-#define FAKE_BYTES_MAX (1024 * 1024)
+#define FAKE_BYTES_MAX   (1024 * 1024)
 
 /* One end of a conversation, and all that it has heard. */
 struct peer {

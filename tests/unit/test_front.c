@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Theory of operation: tunnels through the front end (SOCKS and HTTP CONNECT), limits and timeouts, in virtual time over pairs
- * (front_fake.h), every handshake cut at every byte; then the listeners, with real sockets on loopback.
+ * Theory of operation: tunnels through the front end (SOCKS and HTTP CONNECT), limits and timeouts,
+ * in virtual time over pairs (front_fake.h), every handshake cut at every byte; then the listeners,
+ * with real sockets on loopback.
  */
 #include "front_fake.h"
 
@@ -29,31 +30,42 @@ struct handshake {
     const char *target, *user;
 };
 
-#define HANDSHAKE(name, bytes, users, before, reply, target, user) \
-    { \
-        name, bytes, sizeof(bytes) - 1, users, before, sizeof(before) - 1, reply, sizeof(reply) - 1, \
-            target, user \
+#define HANDSHAKE(name, bytes, users, before, reply, target, user)                \
+    {                                                                             \
+        name, bytes, sizeof(bytes) - 1, users, before, sizeof(before) - 1, reply, \
+            sizeof(reply) - 1, target, user                                       \
     }
 
-#define OK_V5 "\5\0\0\1\xc0\0\2\1\x10\x92"
-#define OK_V4 "\0\x5a\x10\x92\xc0\0\2\1"
+#define OK_V5   "\5\0\0\1\xc0\0\2\1\x10\x92"
+#define OK_V4   "\0\x5a\x10\x92\xc0\0\2\1"
 #define OK_HTTP "HTTP/1.1 200 Connection established\r\n\r\n"
 
 static const struct handshake handshakes[] = {
-    HANDSHAKE("v5 name", "\5\1\0\5\1\0\3\13example.com\1\xbb" "DATA", NULL, "\5\0", OK_V5,
-              "example.com:443", ""),
-    HANDSHAKE("v5 address", "\5\2\0\1\5\1\0\1\xc0\0\2\7\0\x50" "DATA", NULL, "\5\0", OK_V5,
-              "192.0.2.7:80", ""),
-    HANDSHAKE("v5 IPv6", "\5\1\0\5\1\0\4\x20\1\xd\xb8\0\0\0\0\0\0\0\0\0\0\0\1\0\x16" "DATA", NULL,
-              "\5\0", OK_V5, "[2001:db8::1]:22", ""),
-    HANDSHAKE("v5 password", "\5\1\2\1\5alice\3pw!\5\1\0\3\1h\0\x50" "DATA", "alice:pw!\nb:c\n",
-              "\5\2\1\0", OK_V5, "h:80", "alice"),
-    HANDSHAKE("v5 any password", "\5\2\0\2\1\4home\1x\5\1\0\3\1h\0\x50" "DATA", NULL, "\5\2\1\0", OK_V5,
-              "h:80", "home"),
+    HANDSHAKE("v5 name",
+              "\5\1\0\5\1\0\3\13example.com\1\xbb"
+              "DATA",
+              NULL, "\5\0", OK_V5, "example.com:443", ""),
+    HANDSHAKE("v5 address",
+              "\5\2\0\1\5\1\0\1\xc0\0\2\7\0\x50"
+              "DATA",
+              NULL, "\5\0", OK_V5, "192.0.2.7:80", ""),
+    HANDSHAKE("v5 IPv6",
+              "\5\1\0\5\1\0\4\x20\1\xd\xb8\0\0\0\0\0\0\0\0\0\0\0\1\0\x16"
+              "DATA",
+              NULL, "\5\0", OK_V5, "[2001:db8::1]:22", ""),
+    HANDSHAKE("v5 password",
+              "\5\1\2\1\5alice\3pw!\5\1\0\3\1h\0\x50"
+              "DATA",
+              "alice:pw!\nb:c\n", "\5\2\1\0", OK_V5, "h:80", "alice"),
+    HANDSHAKE("v5 any password",
+              "\5\2\0\2\1\4home\1x\5\1\0\3\1h\0\x50"
+              "DATA",
+              NULL, "\5\2\1\0", OK_V5, "h:80", "home"),
     HANDSHAKE("v4", "\4\1\0\x50\xc0\0\2\7me\0DATA", NULL, "", OK_V4, "192.0.2.7:80", "me"),
-    HANDSHAKE("v4a", "\4\1\0\x50\0\0\0\1\0example.com\0DATA", NULL, "", OK_V4, "example.com:80", ""),
-    HANDSHAKE("connect", "CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\nDATA", NULL,
-              "", OK_HTTP, "example.com:443", ""),
+    HANDSHAKE("v4a", "\4\1\0\x50\0\0\0\1\0example.com\0DATA", NULL, "", OK_V4, "example.com:80",
+              ""),
+    HANDSHAKE("connect", "CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\nDATA",
+              NULL, "", OK_HTTP, "example.com:443", ""),
     HANDSHAKE("connect old", "CONNECT [2001:db8::1]:22 HTTP/1.0\r\n\r\nDATA", NULL, "", OK_HTTP,
               "[2001:db8::1]:22", ""),
     HANDSHAKE("connect password",
@@ -151,11 +163,11 @@ static void failures_are_told(void **state)
         int socks5;
         const char *http;
     } cases[] = {
-        {ANSWER_FAILED, 1, "502"},           {ANSWER_POLICY, 2, "403"},
-        {ANSWER_NET_UNREACHABLE, 3, "502"},  {ANSWER_HOST_UNREACHABLE, 4, "502"},
-        {ANSWER_REFUSED, 5, "502"},          {ANSWER_TIMEOUT, 6, "504"},
-        {ANSWER_NAME_NOT_FOUND, 4, "502"},   {ANSWER_LIMIT, 1, "503"},
-        {ANSWER_NO_PATH, 3, "503"},          {ANSWER_FAMILY, 8, "502"},
+        {ANSWER_FAILED, 1, "502"},          {ANSWER_POLICY, 2, "403"},
+        {ANSWER_NET_UNREACHABLE, 3, "502"}, {ANSWER_HOST_UNREACHABLE, 4, "502"},
+        {ANSWER_REFUSED, 5, "502"},         {ANSWER_TIMEOUT, 6, "504"},
+        {ANSWER_NAME_NOT_FOUND, 4, "502"},  {ANSWER_LIMIT, 1, "503"},
+        {ANSWER_NO_PATH, 3, "503"},         {ANSWER_FAMILY, 8, "502"},
     };
     (void)state;
     for (size_t i = 0; i < COUNT(cases) * 2; i++) {
@@ -170,7 +182,10 @@ static void failures_are_told(void **state)
         fake_client(&fake, &v5);
         fake_client(&fake, &v4);
         fake_client(&fake, &http);
-        fake_write(&fake, &v5, "\5\1\0\5\1\0\3\1h\0\x50" "DATA", 15);
+        fake_write(&fake, &v5,
+                   "\5\1\0\5\1\0\3\1h\0\x50"
+                   "DATA",
+                   15);
         fake_write(&fake, &v4, "\4\1\0\x50\xc0\0\2\7\0DATA", 13);
         fake_say(&fake, &http, "CONNECT h:80 HTTP/1.1\r\n\r\nDATA");
         for (size_t k = 0; !at_once && k < 3; k++)
@@ -204,19 +219,19 @@ static void malformed(void **state)
         size_t reply_len;
     } cases[] = {
 #define BAD(bytes, reply) {bytes, sizeof(bytes) - 1, reply, sizeof(reply) - 1}
-        BAD("\5\1\1", "\5\xff"),                           /* GSSAPI only */
-        BAD("\5\0", "\5\xff"),                             /* no method at all */
-        BAD("\5\1\0\4\1\0\1", "\5\0\5\1\0\1\0\0\0\0\0\0"), /* version of the request */
-        BAD("\5\1\0\5\1\0\2", "\5\0\5\10\0\1\0\0\0\0\0\0"), /* address type */
+        BAD("\5\1\1", "\5\xff"),                                       /* GSSAPI only */
+        BAD("\5\0", "\5\xff"),                                         /* no method at all */
+        BAD("\5\1\0\4\1\0\1", "\5\0\5\1\0\1\0\0\0\0\0\0"),             /* version of the request */
+        BAD("\5\1\0\5\1\0\2", "\5\0\5\10\0\1\0\0\0\0\0\0"),            /* address type */
         BAD("\5\1\0\5\2\0\1\0\0\0\0\0\0", "\5\0\5\7\0\1\0\0\0\0\0\0"), /* BIND */
         BAD("\5\1\0\5\3\0\1\0\0\0\0\0\0", "\5\0\5\7\0\1\0\0\0\0\0\0"), /* UDP ASSOCIATE */
         BAD("\5\1\0\5\1\0\3\0\0\x50", "\5\0\5\1\0\1\0\0\0\0\0\0"),     /* empty name */
         BAD("\5\1\0\5\1\0\1\1\2\3\4\0\0", "\5\0\5\1\0\1\0\0\0\0\0\0"), /* port 0 */
-        BAD("\5\1\2\5\1a\1b", "\5\2\1\1"),                 /* version of authentication */
-        BAD("\4\2\0\x50\1\2\3\4\0", "\0\x5b\0\0\0\0\0\0"), /* BIND */
-        BAD("\4\1\0\0\1\2\3\4\0", "\0\x5b\0\0\0\0\0\0"),   /* port 0 */
+        BAD("\5\1\2\5\1a\1b", "\5\2\1\1"),                   /* version of authentication */
+        BAD("\4\2\0\x50\1\2\3\4\0", "\0\x5b\0\0\0\0\0\0"),   /* BIND */
+        BAD("\4\1\0\0\1\2\3\4\0", "\0\x5b\0\0\0\0\0\0"),     /* port 0 */
         BAD("\4\1\0\x50\0\0\0\1\0\0", "\0\x5b\0\0\0\0\0\0"), /* empty name */
-        BAD("\x16\3\1\2\0\1", "HTTP/1.1 400 "),            /* TLS */
+        BAD("\x16\3\1\2\0\1", "HTTP/1.1 400 "),              /* TLS */
         BAD("hello\r\n\r\n", "HTTP/1.1 400 "),
         BAD("CONNECT h HTTP/1.1\r\n\r\n", "HTTP/1.1 400 "),
         BAD("CONNECT h:0 HTTP/1.1\r\n\r\n", "HTTP/1.1 400 "),
@@ -225,7 +240,8 @@ static void malformed(void **state)
         BAD("GET https://h/ HTTP/1.1\r\nHost: h\r\n\r\n", "HTTP/1.1 501 "),
         BAD("GET http://h/ HTTP/1.1\r\n\r\n", "HTTP/1.1 400 "),
         BAD("GET http://u@h/ HTTP/1.1\r\nHost: h\r\n\r\n", "HTTP/1.1 400 "),
-        BAD("POST http://h/ HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        BAD("POST http://h/ HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nTransfer-Encoding: "
+            "chunked\r\n\r\n",
             "HTTP/1.1 400 "),
     };
     struct fake fake;
@@ -280,11 +296,13 @@ static void credentials(void **state)
     assert_memory_equal(client.got, "HTTP/1.1 407 ", 13);
     assert_false(client.eof);
     peer_forget(&client);
-    fake_say(&fake, &client, "CONNECT h:1 HTTP/1.1\r\nProxy-Authorization: Basic YWxpY2U6cHc/\r\n\r\n");
+    fake_say(&fake, &client,
+             "CONNECT h:1 HTTP/1.1\r\nProxy-Authorization: Basic YWxpY2U6cHc/\r\n\r\n");
     assert_memory_equal(client.got, "HTTP/1.1 407 ", 13);
     peer_forget(&client);
     assert_int_equal(fake.count, 0);
-    fake_say(&fake, &client, "CONNECT h:1 HTTP/1.1\r\nProxy-Authorization: Basic YWxpY2U6cHch\r\n\r\n");
+    fake_say(&fake, &client,
+             "CONNECT h:1 HTTP/1.1\r\nProxy-Authorization: Basic YWxpY2U6cHch\r\n\r\n");
     assert_int_equal(fake.count, 1);
     fake_answer(&fake, 0, ANSWER_OK);
     assert_string_equal(client.got, OK_HTTP);
@@ -293,7 +311,8 @@ static void credentials(void **state)
     fake_stop(&fake);
 }
 
-/* The client goes before the answer: the stream is aborted at once, and no answer arrives any more. */
+/* The client goes before the answer: the stream is aborted at once, and no answer arrives any more.
+ */
 static void client_goes_first(void **state)
 {
     struct fake fake;
@@ -410,8 +429,13 @@ static void timeouts(void **state)
 static void free_in_any_state(void **state)
 {
     static const char *const inputs[] = {
-        "", "\5", "\5\1\2", "CONN", "GET http://h/ HTTP/1.1\r\nHost: h\r\n\r\n",
-        "CONNECT h:1 HTTP/1.1\r\n\r\n", "CONNECT h:1 HTTP/1.1\r\n\r\nlinked",
+        "",
+        "\5",
+        "\5\1\2",
+        "CONN",
+        "GET http://h/ HTTP/1.1\r\nHost: h\r\n\r\n",
+        "CONNECT h:1 HTTP/1.1\r\n\r\n",
+        "CONNECT h:1 HTTP/1.1\r\n\r\nlinked",
     };
     struct fake fake;
     struct peer clients[COUNT(inputs)];
@@ -628,12 +652,18 @@ static void clients_are_bounded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(tunnels_at_every_split), cmocka_unit_test(tunnels_byte_by_byte),
-        cmocka_unit_test(failures_are_told),      cmocka_unit_test(malformed),
-        cmocka_unit_test(credentials),            cmocka_unit_test(client_goes_first),
-        cmocka_unit_test(stream_goes_first),      cmocka_unit_test(early_data_is_bounded),
-        cmocka_unit_test(timeouts),               cmocka_unit_test(free_in_any_state),
-        cmocka_unit_test(listeners),              cmocka_unit_test(reload),
+        cmocka_unit_test(tunnels_at_every_split),
+        cmocka_unit_test(tunnels_byte_by_byte),
+        cmocka_unit_test(failures_are_told),
+        cmocka_unit_test(malformed),
+        cmocka_unit_test(credentials),
+        cmocka_unit_test(client_goes_first),
+        cmocka_unit_test(stream_goes_first),
+        cmocka_unit_test(early_data_is_bounded),
+        cmocka_unit_test(timeouts),
+        cmocka_unit_test(free_in_any_state),
+        cmocka_unit_test(listeners),
+        cmocka_unit_test(reload),
         cmocka_unit_test(clients_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Theory of operation: the pure HTTP functions. Heads that are right, and a table of those that must be refused, with the status;
- * framing; the chunked decoder at every split; authorities and URLs; rewriting; pages; the users file.
+ * Theory of operation: the pure HTTP functions. Heads that are right, and a table of those that
+ * must be refused, with the status; framing; the chunked decoder at every split; authorities and
+ * URLs; rewriting; pages; the users file.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -182,9 +183,12 @@ static void request_limits(void **state)
     free(text);
 
     assert_true(parse_request("GET / HTTP/1.1\r\nConnection: "
-                              "a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p\r\n\r\n", &head) > 0);
+                              "a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p\r\n\r\n",
+                              &head) > 0);
     assert_int_equal(parse_request("GET / HTTP/1.1\r\nConnection: "
-                                   "a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q\r\n\r\n", &head), ADIT_EFULL);
+                                   "a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q\r\n\r\n",
+                                   &head),
+                     ADIT_EFULL);
 }
 
 static void response_parsing(void **state)
@@ -198,11 +202,13 @@ static void response_parsing(void **state)
     assert_int_equal(http_response_body(&head, false), HTTP_BODY_LENGTH);
     assert_int_equal(http_response_body(&head, true), HTTP_BODY_NONE);
     /* Forgiven: bare LF, no reason, space before the colon, equal lengths. */
-    assert_true(parse_response("HTTP/1.0 304\nContent-Length : 3\ncontent-length: 3\n\n", &head) > 0);
+    assert_true(parse_response("HTTP/1.0 304\nContent-Length : 3\ncontent-length: 3\n\n", &head) >
+                0);
     assert_true(head.has_length && head.length == 3);
     assert_int_equal(http_response_body(&head, false), HTTP_BODY_NONE);
     assert_true(parse_response("HTTP/1.1 200 \r\nTransfer-Encoding: gzip\r\n"
-                               "Transfer-Encoding: chunked\r\n\r\n", &head) > 0);
+                               "Transfer-Encoding: chunked\r\n\r\n",
+                               &head) > 0);
     assert_int_equal(http_response_body(&head, false), HTTP_BODY_CHUNKED);
     assert_true(parse_response("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n", &head) > 0);
     assert_int_equal(http_response_body(&head, false), HTTP_BODY_UNTIL_CLOSE);
@@ -234,7 +240,8 @@ static void response_parsing(void **state)
 
 static void chunks(void **state)
 {
-    static const char body[] = "5\r\nhello\r\nA;x=\"y\"\r\n0123456789\r\n0\r\nTrailer: t\r\n\r\nGET";
+    static const char body[] =
+        "5\r\nhello\r\nA;x=\"y\"\r\n0123456789\r\n0\r\nTrailer: t\r\n\r\nGET";
     size_t body_len = sizeof body - 1 - 3;
 
     (void)state;
@@ -243,8 +250,8 @@ static void chunks(void **state)
         ssize_t first = http_chunked_feed(&chunked, (const uint8_t *)body, split);
         assert_int_equal(first, split);
         assert_int_equal(chunked.done, split == body_len);
-        ssize_t second = http_chunked_feed(&chunked, (const uint8_t *)body + split,
-                                           sizeof body - 1 - split);
+        ssize_t second =
+            http_chunked_feed(&chunked, (const uint8_t *)body + split, sizeof body - 1 - split);
         assert_int_equal(second, body_len - split);
         assert_true(chunked.done);
     }
@@ -253,7 +260,8 @@ static void chunks(void **state)
     char data[32] = "";
     for (size_t at = 0; !chunked.done;) {
         size_t payload;
-        ssize_t n = http_chunked_step(&chunked, (const uint8_t *)body + at, body_len - at, &payload);
+        ssize_t n =
+            http_chunked_step(&chunked, (const uint8_t *)body + at, body_len - at, &payload);
         assert_true(n > 0);
         strncat(data, body + at, payload);
         at += (size_t)n;
@@ -261,9 +269,9 @@ static void chunks(void **state)
     assert_string_equal(data, "hello0123456789");
 
     static const char *const bad[] = {
-        "\r\n", "x\r\n", ";\r\n", "5\n", "5\rx", "5;a\nb", "1\r\nab", "1\r\na\nb", "1\r\na\rb",
-        "0\r\n folded: x\r\n\r\n", "0\r\na\nb", "0\r\n\rx", "-1\r\n", "0x5\r\n",
-        "fffffffffffffffff\r\n",
+        "\r\n",      "x\r\n",    ";\r\n",     "5\n",       "5\rx",
+        "5;a\nb",    "1\r\nab",  "1\r\na\nb", "1\r\na\rb", "0\r\n folded: x\r\n\r\n",
+        "0\r\na\nb", "0\r\n\rx", "-1\r\n",    "0x5\r\n",   "fffffffffffffffff\r\n",
     };
     for (size_t i = 0; i < COUNT(bad); i++) {
         memset(&chunked, 0, sizeof chunked);
@@ -368,24 +376,29 @@ static struct slice rewrite(const char *text, bool via)
 static void request_rewriting(void **state)
 {
     (void)state;
-    assert_slice(rewrite("GET http://h:81/p HTTP/1.0\r\nHost: other\r\nProxy-Connection: keep-alive\r\n"
-                         "Proxy-Authorization: Basic eDp5\r\nConnection: X-Hop, close, Keep-Alive\r\n"
-                         "X-Hop: 1\r\nKeep-Alive: 5\r\nAccept: */*\r\nProxy-Foo: x\r\n\r\n", true),
-                 "GET /p HTTP/1.1\r\nHost: h:81\r\nAccept: */*\r\nVia: 1.1 adit\r\n\r\n");
+    assert_slice(
+        rewrite("GET http://h:81/p HTTP/1.0\r\nHost: other\r\nProxy-Connection: keep-alive\r\n"
+                "Proxy-Authorization: Basic eDp5\r\nConnection: X-Hop, close, Keep-Alive\r\n"
+                "X-Hop: 1\r\nKeep-Alive: 5\r\nAccept: */*\r\nProxy-Foo: x\r\n\r\n",
+                true),
+        "GET /p HTTP/1.1\r\nHost: h:81\r\nAccept: */*\r\nVia: 1.1 adit\r\n\r\n");
     assert_slice(rewrite("GET http://h?q HTTP/1.1\r\nHost: h\r\n\r\n", false),
                  "GET /?q HTTP/1.1\r\nHost: h\r\n\r\n");
     assert_slice(rewrite("OPTIONS http://h HTTP/1.1\r\nHost: h\r\n\r\n", false),
                  "OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n");
-    assert_slice(rewrite("PUT http://h/ HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: Chunked\r\n"
-                         "Connection: TE, upgrade\r\nUpgrade: websocket\r\nTE: trailers, gzip\r\n\r\n",
-                         false),
-                 "PUT / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nTE: trailers\r\n"
-                 "Upgrade: websocket\r\nConnection: Upgrade, TE\r\n\r\n");
+    assert_slice(
+        rewrite("PUT http://h/ HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: Chunked\r\n"
+                "Connection: TE, upgrade\r\nUpgrade: websocket\r\nTE: trailers, gzip\r\n\r\n",
+                false),
+        "PUT / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nTE: trailers\r\n"
+        "Upgrade: websocket\r\nConnection: Upgrade, TE\r\n\r\n");
     /* What frames the message cannot be nominated away; h2c is not passed on. */
-    assert_slice(rewrite("POST http://h/ HTTP/1.1\r\nHost: h\r\nContent-Length: 007\r\n"
-                         "Connection: Content-Length, Host, Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
-                         "HTTP2-Settings: x\r\n\r\n", false),
-                 "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 7\r\n\r\n");
+    assert_slice(
+        rewrite("POST http://h/ HTTP/1.1\r\nHost: h\r\nContent-Length: 007\r\n"
+                "Connection: Content-Length, Host, Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+                "HTTP2-Settings: x\r\n\r\n",
+                false),
+        "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 7\r\n\r\n");
 }
 
 static struct slice rewrite_response(const char *text, struct http_response_options options)
@@ -421,8 +434,8 @@ static void basic_credentials(void **state)
     char out[HTTP_CREDENTIALS_MAX_BYTES], *user, *password;
 
     (void)state;
-    assert_int_equal(http_basic_parse(text_of("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="), out, &user,
-                                      &password), 0);
+    assert_int_equal(
+        http_basic_parse(text_of("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="), out, &user, &password), 0);
     assert_string_equal(user, "Aladdin");
     assert_string_equal(password, "open sesame");
     assert_int_equal(http_basic_parse(text_of("basic  YTpiOmM"), out, &user, &password), 0);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Theory of operation: plain HTTP proxying in virtual time over pairs (front_fake.h). An exchange is a request as the client
- * sends it, what the destination must get, what it answers, and what the client must get; each is run with either
- * direction cut at every byte. Then what exchanges cannot show: several requests, kept streams, failures.
+ * Theory of operation: plain HTTP proxying in virtual time over pairs (front_fake.h). An exchange
+ * is a request as the client sends it, what the destination must get, what it answers, and what the
+ * client must get; each is run with either direction cut at every byte. Then what exchanges cannot
+ * show: several requests, kept streams, failures.
  */
 #include "front_fake.h"
 
@@ -36,9 +37,11 @@ static const struct exchange exchanges[] = {
     {"chunked", "GET http://h:81/ HTTP/1.1\r\nHost: h:81\r\n\r\n",
      "GET / HTTP/1.1\r\nHost: h:81\r\n\r\n",
      "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x\r\nhello\r\n0\r\nT: 1\r\n\r\n",
-     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x\r\nhello\r\n0\r\nT: 1\r\n\r\n", true, false},
+     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x\r\nhello\r\n0\r\nT: 1\r\n\r\n", true,
+     false},
     {"chunked to 1.0", "GET http://h:81/ HTTP/1.0\r\n\r\n", "GET / HTTP/1.1\r\nHost: h:81\r\n\r\n",
-     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x\r\nhello\r\n2\r\n, \r\n0\r\nT: 1\r\n\r\n",
+     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x\r\nhello\r\n2\r\n, \r\n0\r\nT: "
+     "1\r\n\r\n",
      "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello, ", false, false},
     {"until close", "GET http://h:81/ HTTP/1.1\r\nHost: h:81\r\n\r\n",
      "GET / HTTP/1.1\r\nHost: h:81\r\n\r\n", "HTTP/1.0 200 OK\n\nhello\r\n\r\nHTTP/1.1 200",
@@ -55,7 +58,8 @@ static const struct exchange exchanges[] = {
      "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
      true, false},
     {"POST chunked",
-     "POST http://h:81/ HTTP/1.1\r\nHost: h:81\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n"
+     "POST http://h:81/ HTTP/1.1\r\nHost: h:81\r\nTransfer-Encoding: chunked\r\nExpect: "
+     "100-continue\r\n"
      "\r\n3\r\nabc\r\n1;e=\"v\"\r\nd\r\n0\r\n\r\n",
      "POST / HTTP/1.1\r\nHost: h:81\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n"
      "\r\n3\r\nabc\r\n1;e=\"v\"\r\nd\r\n0\r\n\r\n",
@@ -138,16 +142,17 @@ static void byte_by_byte(void **state)
     }
 }
 
-#define GET(host) "GET http://" host "/ HTTP/1.1\r\nHost: " host "\r\n\r\n"
+#define GET(host)       "GET http://" host "/ HTTP/1.1\r\nHost: " host "\r\n\r\n"
 #define FORWARDED(host) "GET / HTTP/1.1\r\nHost: " host "\r\n\r\n"
-#define RESPONSE(text) "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n" text
+#define RESPONSE(text)  "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n" text
 
-/* Requests sent all at once are answered in order; to one destination on one stream, to others on others. */
+/* Requests sent all at once are answered in order; to one destination on one stream, to others on
+ * others. */
 static void pipelined(void **state)
 {
-    static const char requests[] = GET("a") GET("a") GET("b")
-        "POST http://b/ HTTP/1.1\r\nHost: b\r\nContent-Length: 3\r\n\r\nxyz" GET("b")
-        "GET /proxy.pac HTTP/1.1\r\n\r\n" GET("a");
+    static const char requests[] = GET("a") GET("a")
+        GET("b") "POST http://b/ HTTP/1.1\r\nHost: b\r\nContent-Length: 3\r\n\r\nxyz" GET(
+            "b") "GET /proxy.pac HTTP/1.1\r\n\r\n" GET("a");
     (void)state;
     for (size_t split = 0; split < sizeof requests; split++) {
         struct fake fake;
@@ -186,7 +191,8 @@ static void pipelined(void **state)
     }
 }
 
-/* The client finishes its side behind its last request: all are answered, then the connection ends. */
+/* The client finishes its side behind its last request: all are answered, then the connection ends.
+ */
 static void half_closed_client(void **state)
 {
     struct fake fake;
@@ -266,8 +272,9 @@ static void websocket(void **state)
         fake_client(&fake, &client);
         fake_say(&fake, &client, request);
         struct fake_stream *stream = &fake.streams[0];
-        assert_string_equal(stream->peer.got, "GET /ws HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n"
-                                              "Connection: Upgrade\r\n\r\n");
+        assert_string_equal(stream->peer.got,
+                            "GET /ws HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n"
+                            "Connection: Upgrade\r\n\r\n");
         peer_forget(&stream->peer);
         fake_answer(&fake, 0, ANSWER_OK);
         fake_say(&fake, &client, "early"); /* impatient */
@@ -306,11 +313,13 @@ static void destination_misbehaves(void **state)
         {"SSH-2.0-x\r\n\r\n", "HTTP/1.1 502 ", true},
         {"HTTP/1.1 200 OK\r\nA\r\n\r\n", "HTTP/1.1 502 ", true},
         {"HTTP/1.1 101 Switch\r\nUpgrade: x\r\n\r\n", "HTTP/1.1 502 ", true},
-        {"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx", "HTTP/1.1 502 ", true},
+        {"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx", "HTTP/1.1 502 ",
+         true},
         {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel", "HTTP/1.1 200 OK", false},
         {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel", "HTTP/1.1 200 OK", false},
         {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx", "HTTP/1.1 200 OK", false},
-        {"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nxHTTP/1.1 200 Surplus", "HTTP/1.1 200 OK", true},
+        {"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nxHTTP/1.1 200 Surplus", "HTTP/1.1 200 OK",
+         true},
     };
     (void)state;
     for (size_t i = 0; i < COUNT(cases); i++) {
@@ -386,7 +395,8 @@ static void no_connection(void **state)
         assert_string_equal(client.got, RESPONSE("1"));
         peer_forget(&client);
         fake.refuse_with = ANSWER_POLICY; /* with a body still to come: the end */
-        fake_say(&fake, &client, "POST http://c/ HTTP/1.1\r\nHost: c\r\nContent-Length: 9\r\n\r\nabc");
+        fake_say(&fake, &client,
+                 "POST http://c/ HTTP/1.1\r\nHost: c\r\nContent-Length: 9\r\n\r\nabc");
         assert_memory_equal(client.got, "HTTP/1.1 403 ", 13);
         assert_non_null(strstr(client.got, "Connection: close"));
         assert_true(client.eof);
@@ -395,7 +405,8 @@ static void no_connection(void **state)
     }
 }
 
-/* An answer before the request's end: passed on, and the connection ends, for the rest of the body is of no use. */
+/* An answer before the request's end: passed on, and the connection ends, for the rest of the body
+ * is of no use. */
 static void early_response(void **state)
 {
     struct fake fake;
@@ -413,8 +424,9 @@ static void early_response(void **state)
     fake_hang_up(&fake, &client);
     /* A chunk that is malformed, after a good beginning. */
     fake_client(&fake, &client);
-    fake_say(&fake, &client, "POST http://h/ HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
-                             "3\r\nabc\r\nzz\r\n");
+    fake_say(&fake, &client,
+             "POST http://h/ HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+             "3\r\nabc\r\nzz\r\n");
     assert_memory_equal(client.got, "HTTP/1.1 400 ", 13);
     assert_true(client.eof);
     assert_true(fake.streams[1].peer.ended);
@@ -517,12 +529,18 @@ static void connect_after_get(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(exchanges_at_every_split), cmocka_unit_test(byte_by_byte),
-        cmocka_unit_test(pipelined),                cmocka_unit_test(half_closed_client),
-        cmocka_unit_test(kept_stream_ends),         cmocka_unit_test(websocket),
-        cmocka_unit_test(destination_misbehaves),   cmocka_unit_test(cut_until_close),
-        cmocka_unit_test(no_connection),            cmocka_unit_test(early_response),
-        cmocka_unit_test(back_pressure),            cmocka_unit_test(idle_client_is_closed),
+        cmocka_unit_test(exchanges_at_every_split),
+        cmocka_unit_test(byte_by_byte),
+        cmocka_unit_test(pipelined),
+        cmocka_unit_test(half_closed_client),
+        cmocka_unit_test(kept_stream_ends),
+        cmocka_unit_test(websocket),
+        cmocka_unit_test(destination_misbehaves),
+        cmocka_unit_test(cut_until_close),
+        cmocka_unit_test(no_connection),
+        cmocka_unit_test(early_response),
+        cmocka_unit_test(back_pressure),
+        cmocka_unit_test(idle_client_is_closed),
         cmocka_unit_test(connect_after_get),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Theory of operation: each SOCKS message as bytes: whole, at every length that is too short (need more, or refused already), and wrong;
- * replies byte by byte.
+ * Theory of operation: each SOCKS message as bytes: whole, at every length that is too short (need
+ * more, or refused already), and wrong; replies byte by byte.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -82,7 +82,10 @@ static void request_v5(void **state)
     assert_string_equal(target_format(&r.target, text), "[2001:db8::1]:22");
 
     /* A literal sent as a name is an address. */
-    assert_int_equal(socks5_request_parse(BYTES("\5\1\0\3\7" "1.2.3.4\0\x50"), &r), 14);
+    assert_int_equal(socks5_request_parse(BYTES("\5\1\0\3\7"
+                                                "1.2.3.4\0\x50"),
+                                          &r),
+                     14);
     assert_string_equal(r.target.name, "");
     assert_string_equal(target_format(&r.target, text), "1.2.3.4:80");
 }
@@ -147,7 +150,8 @@ static void request_v4_malformed(void **state)
     assert_int_equal(socks4_request_parse(BYTES("\4\1\0\x50\0\0\0\1\0\0"), &r), ADIT_EFORMAT);
     assert_int_equal(socks4_request_parse(BYTES("\4\1\0\x50\0\0\0\1\0a/b\0"), &r), ADIT_EFORMAT);
 
-    /* Strings without an end are refused as soon as they are too long, and always within the maximum. */
+    /* Strings without an end are refused as soon as they are too long, and always within the
+     * maximum. */
     memset(bytes + 8, 'u', sizeof bytes - 8);
     assert_int_equal(socks4_request_parse(bytes, 8 + 255, &r), 0);
     assert_int_equal(socks4_request_parse(bytes, 8 + 256, &r), ADIT_EFORMAT);
