@@ -20,7 +20,7 @@
 
 #define HTTP_HEAD_MAX_BYTES       65536
 #define HTTP_FIELDS_MAX           128
-#define HTTP_TRAILERS_MAX_BYTES   16384 /* the whole trailer section */
+#define HTTP_NOMINATED_MAX        16    /* Connection options that name other fields */
 #define HTTP_CHUNK_LINE_MAX_BYTES 4096  /* a chunk's size and extensions */
 #define HTTP_TRAILERS_MAX_BYTES   16384 /* the whole trailer section */
 

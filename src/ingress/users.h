@@ -10,7 +10,7 @@
 
 #define USERS_MAX            1024
 #define USERS_FILE_MAX_BYTES (1024 * 1024)
-#define USERS_TEXT_MAX       255 /* of a name, of a password: what SOCKS5 can carry (RFC 1929 2) */
+#define USERS_TEXT_MAX       255 /* of a name, of a password: RFC 1929 2 */
 
 struct users;
 
