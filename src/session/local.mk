@@ -6,3 +6,9 @@ libadit_a_SOURCES += src/session/path.c src/session/pool.h src/session/session.c
 libadit_a_SOURCES += src/session/session_int.h src/session/stream.c src/session/stream.h
 check_PROGRAMS += tests/unit/test-session-model
 tests_unit_test_session_model_SOURCES = tests/unit/test_session_model.c
+check_PROGRAMS += tests/unit/test-frame
+tests_unit_test_frame_SOURCES = tests/unit/test_frame.c
+
+fuzz_targets += tests/fuzz/fuzz-frame tests/fuzz/fuzz-session
+tests_fuzz_fuzz_frame_SOURCES = tests/fuzz/fuzz_frame.c
+tests_fuzz_fuzz_session_SOURCES = tests/fuzz/fuzz_session.c
