@@ -25,11 +25,14 @@
  *   - a network opens its addresses (non-public and own ones too), on its ports if it has any;
  *   - "*:25" opens the port, on addresses which are open anyway;
  *   - port 25 opens only by a rule that names ports;
- *   - a domain opens its ports; it does NOT open private addresses. Whoever holds the domain
- * chooses its addresses, and can choose others between two lookups (DNS rebinding); the operator
- * who trusts a name for an internal service allows the service's network instead. A deny rule for a
- * domain stops its names, not its addresses: a peer can still dial the address, or another name for
- * it. To keep peers away from a host, deny its addresses.
+ *   - a domain opens its ports; it does NOT open private addresses.
+ *
+ * Whoever holds a domain chooses its addresses, and can choose others between two lookups (DNS
+ * rebinding); the operator who trusts a name for an internal service allows the service's network
+ * instead. A deny rule for a domain stops its names, not its addresses: a peer can still dial the
+ * address, or another name for it. To keep peers away from a host, deny its addresses.
+ *
+ * docs/exit-policy.md says the same to operators.
  *
  * Limits: POLICY_RULES_MAX rules, scanned in order (deny first); POLICY_OWN_MAX own addresses.
  */

@@ -45,7 +45,6 @@
 #define FILES_CHECK_US  (5 * SEC_US)
 #define TICK_US         (50 * MS_US)
 #define NAME_MAX_BYTES  253 /* RFC 1035 2.3.4, as text */
-#define RESOLV_CONF     "/etc/resolv.conf"
 
 enum half_state { HALF_EMPTY, HALF_PENDING, HALF_KNOWN };
 
@@ -89,6 +88,13 @@ struct query {
     int half;
 };
 
+/* What a file looked like when it was read; all zero: there was none. */
+struct file_stamp {
+    struct timespec changed;
+    ino_t inode;
+    off_t size;
+};
+
 struct resolver {
     struct loop *loop;
     struct resolver_entry *entries; /* by name */
@@ -99,9 +105,10 @@ struct resolver {
     uint64_t queries;
     char *servers; /* for c-ares; NULL: the system's */
     int timeout_ms, tries;
-    char *hosts_file;
+    char *hosts_file, *resolv_conf;
+    uint16_t system_port;
     struct hosts hosts;
-    struct timespec hosts_changed, resolv_changed;
+    struct file_stamp hosts_stamp, resolv_stamp;
     uint64_t files_checked;
 };
 
@@ -263,12 +270,17 @@ static struct channel *channel_new(struct resolver *resolver)
         .timeout = resolver->timeout_ms,
         .tries = resolver->tries,
         .lookups = lookups,
+        .resolvconf_path = resolver->resolv_conf,
         .sock_state_cb = on_socket_state,
         .sock_state_cb_data = channel,
     };
-    int status = ares_init_options(&channel->ares, &options,
-                                   ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES |
-                                       ARES_OPT_LOOKUPS | ARES_OPT_SOCK_STATE_CB);
+    int mask = ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_LOOKUPS |
+               ARES_OPT_RESOLVCONF | ARES_OPT_SOCK_STATE_CB;
+    if (resolver->system_port) {
+        options.udp_port = options.tcp_port = resolver->system_port;
+        mask |= ARES_OPT_UDP_PORT | ARES_OPT_TCP_PORT;
+    }
+    int status = ares_init_options(&channel->ares, &options, mask);
     if (status == ARES_SUCCESS && resolver->servers) {
         status = ares_set_servers_ports_csv(channel->ares, resolver->servers);
         if (status != ARES_SUCCESS)
@@ -359,33 +371,38 @@ static void ask(struct resolver_entry *entry, int index)
 /* --- Names --- */
 
 /* Whether a file is another than when it was last looked at. */
-static bool has_changed(const char *path, struct timespec *seen)
+static bool has_changed(const char *path, struct file_stamp *seen)
 {
     struct stat st;
-    struct timespec now = {0, 0};
+    struct file_stamp now = {.size = 0};
     if (stat(path, &st) == 0)
-        now = st.st_mtim;
-    bool changed = now.tv_sec != seen->tv_sec || now.tv_nsec != seen->tv_nsec;
+        now = (struct file_stamp){st.st_mtim, st.st_ino, st.st_size};
+    bool changed = now.changed.tv_sec != seen->changed.tv_sec ||
+                   now.changed.tv_nsec != seen->changed.tv_nsec || now.inode != seen->inode ||
+                   now.size != seen->size;
     *seen = now;
     return changed;
 }
 
-static void check_files(struct resolver *resolver)
+void resolver_refresh(struct resolver *resolver)
 {
-    uint64_t now = loop_now(resolver->loop);
-    if (resolver->files_checked && now < resolver->files_checked + FILES_CHECK_US)
-        return;
     bool first = resolver->files_checked == 0;
-    resolver->files_checked = now;
-    if (resolver->hosts_file[0] && has_changed(resolver->hosts_file, &resolver->hosts_changed)) {
+    resolver->files_checked = loop_now(resolver->loop);
+    if (resolver->hosts_file[0] && has_changed(resolver->hosts_file, &resolver->hosts_stamp)) {
         hosts_clear(&resolver->hosts);
         int r = hosts_load(resolver->hosts_file, &resolver->hosts);
         if (r < 0 && r != -ENOENT)
             log_warn("event=hosts-unreadable error=\"%s\"", err_text(r));
     }
-    if (!resolver->servers && has_changed(RESOLV_CONF, &resolver->resolv_changed) && !first &&
-        loop_base(resolver->loop) && channel_new(resolver))
+    if (!resolver->servers && has_changed(resolver->resolv_conf, &resolver->resolv_stamp) &&
+        !first && loop_base(resolver->loop) && channel_new(resolver))
         log_info("event=resolver-changed");
+}
+
+static void check_files(struct resolver *resolver)
+{
+    if (loop_now(resolver->loop) >= resolver->files_checked + FILES_CHECK_US)
+        resolver_refresh(resolver);
 }
 
 static bool ends_with_label(const char *name, size_t len, const char *label)
@@ -559,8 +576,11 @@ struct resolver *resolver_new(struct loop *loop, const struct resolver_options *
     resolver->timeout_ms = options->timeout_ms ? (int)options->timeout_ms : 1500;
     resolver->tries = options->tries ? (int)options->tries : 3;
     resolver->hosts_file = strdup(options->hosts_file ? options->hosts_file : "/etc/hosts");
+    resolver->system_port = options->system_port;
+    resolver->resolv_conf =
+        strdup(options->resolv_conf ? options->resolv_conf : "/etc/resolv.conf");
     timer_init(&resolver->tick, on_tick, resolver);
-    bool ok = resolver->hosts_file;
+    bool ok = resolver->hosts_file && resolver->resolv_conf;
     if (ok && options->server_count) {
         resolver->servers = servers_text(options->servers, options->server_count);
         ok = resolver->servers;
@@ -568,6 +588,8 @@ struct resolver *resolver_new(struct loop *loop, const struct resolver_options *
     /* A virtual loop has no descriptors: there, what needs DNS fails. */
     if (ok && loop_base(loop))
         ok = channel_new(resolver);
+    if (ok)
+        resolver_refresh(resolver);
     if (!ok) {
         resolver_free(resolver);
         return NULL;
@@ -592,6 +614,7 @@ void resolver_free(struct resolver *resolver)
     hosts_clear(&resolver->hosts);
     free(resolver->servers);
     free(resolver->hosts_file);
+    free(resolver->resolv_conf);
     free(resolver);
     ares_library_cleanup();
 }

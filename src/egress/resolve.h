@@ -19,6 +19,8 @@ struct resolver_entry;
 struct resolver_options {
     const struct addr *servers; /* copied; port 0: 53 */
     size_t server_count;        /* 0: the system's (resolv.conf), followed when they change */
+    const char *resolv_conf;    /* copied; NULL: /etc/resolv.conf */
+    uint16_t system_port;       /* of the system's servers; 0: 53 */
     const char *hosts_file;     /* copied; NULL: /etc/hosts; "": none */
     uint32_t timeout_ms;        /* of the first try of a server; 0: 1500; doubles with each round */
     uint32_t tries;             /* rounds; 0: 3 */
@@ -54,6 +56,10 @@ int resolve(struct resolver *resolver, struct lookup *lookup, const char *name, 
             resolve_fn *fn, void *arg);
 /* fn is not called any more. Allowed at any time, also inside fn. */
 void resolve_cancel(struct lookup *lookup);
+
+/* Looks at resolv.conf and the hosts file now, and not only in a few seconds: the network has
+ * changed. */
+void resolver_refresh(struct resolver *resolver);
 
 /* Names in the cache, those being looked up included; and questions sent so far. For status and
  * tests. */

@@ -361,6 +361,52 @@ static void hosts_file(void **state)
     unlink(path);
 }
 
+static void write_file(const char *path, const char *text)
+{
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fputs(text, file);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void settings_change(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/adit-resolve-XXXXXX", conf[64], hosts[64];
+    struct addr addr = dns_server_addr(server);
+    assert_non_null(mkdtemp(dir));
+    snprintf(conf, sizeof conf, "%s/resolv.conf", dir);
+    snprintf(hosts, sizeof hosts, "%s/hosts", dir);
+    struct resolver_options options = {.resolv_conf = conf,
+                                       .system_port = addr.port,
+                                       .hosts_file = hosts,
+                                       .timeout_ms = 150,
+                                       .tries = 2};
+    resolver_free(resolver);
+    write_file(conf, "nameserver 127.0.0.2\n"); /* nobody there */
+    resolver = resolver_new(loop, &options);
+    assert_non_null(resolver);
+
+    /* A lookup is under way on the old channel when the settings change, and ends there. */
+    struct asked asked, before;
+    begin(&before, "before.test");
+    write_file(conf, "nameserver 127.0.0.1\n");
+    write_file(hosts, "192.0.2.99 new.test\n");
+    resolver_refresh(resolver);
+    begin(&asked, "v4.test");
+    run_until(&asked.times, 2);
+    assert_true(told_both(&asked, "6:none ", "4:192.0.2.4 "));
+    expect("new.test", "6:none 4:192.0.2.99 ");
+    run_until(&before.times, 2);
+    write_file(hosts, "192.0.2.100 new.test\n");
+    resolver_refresh(resolver);
+    expect("new.test", "6:none 4:192.0.2.100 ");
+    unlink(conf);
+    unlink(hosts);
+    resolver_refresh(resolver);
+    rmdir(dir);
+}
+
 static void without_descriptors(void **state)
 {
     (void)state;
@@ -388,6 +434,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(table_is_bounded, setup, teardown),
         cmocka_unit_test(hosts_text),
         cmocka_unit_test_setup_teardown(hosts_file, setup, teardown),
+        cmocka_unit_test_setup_teardown(settings_change, setup, teardown),
         cmocka_unit_test(without_descriptors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
