@@ -363,9 +363,11 @@ static void on_done(void *arg, struct pipe *pipe, const struct hello *theirs)
     learn(peer, pipe, theirs, dialled);
     log_info("event=path-up peer=%s strategy=%s by=%s addr=%s ms=%llu", peer->label, label,
              dialled ? "us" : "peer", addr_format(&peer->seen, text), ms);
-    watch_path(node, pipe);
+    /* The session listens first: one that is added behind another listener, from within this
+     * message, may be given the message too. */
     if (session_add_path(session, pipe, theirs, label, rank) == 0 && dialled)
         settle(peer, SCHEDULER_TAKEN, NULL);
+    watch_path(node, pipe);
     peer->doubt_until = 0;
     node_peer_update(peer);
     ping_path_up(peer);
