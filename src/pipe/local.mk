@@ -3,7 +3,7 @@ libadit_a_SOURCES += src/pipe/options.c src/pipe/options.h src/pipe/pipe.c src/p
 libadit_a_SOURCES += src/pipe/tcp.c src/pipe/tcp.h src/pipe/tcp_int.h src/pipe/tcp_server.c
 libadit_a_SOURCES += src/pipe/tls.h src/pipe/pair.c src/pipe/pair.h
 
-libadit_a_SOURCES += src/pipe/tls.c
+libadit_a_SOURCES += src/pipe/tls.c src/pipe/tls_int.h src/pipe/tls_open.c
 check_PROGRAMS += tests/unit/test-tls
 tests_unit_test_tls_SOURCES = tests/unit/test_tls.c
 check_PROGRAMS += tests/unit/test-pipe tests/unit/test-pair
@@ -11,3 +11,6 @@ tests_unit_test_pipe_SOURCES = tests/unit/test_pipe.c tests/unit/pipe_recorder.h
 tests_unit_test_pair_SOURCES = tests/unit/test_pair.c tests/unit/pipe_recorder.h
 check_PROGRAMS += tests/unit/test-tcp
 tests_unit_test_tcp_SOURCES = tests/unit/test_tcp.c tests/unit/pipe_recorder.h
+libadit_a_SOURCES += src/pipe/udp.c src/pipe/udp.h
+check_PROGRAMS += tests/unit/test-udp
+tests_unit_test_udp_SOURCES = tests/unit/test_udp.c tests/unit/pipe_recorder.h

@@ -27,10 +27,12 @@ static int set_linger_reset(int fd)
 static int bind_local(const struct pipe_options *options, int fd)
 {
     struct sockaddr_storage sa;
-    socklen_t len = addr_to_sockaddr(&options->local, &sa);
+    socklen_t len = addr_to_sockaddr(&options->local, &sa), int_len = sizeof(int);
+    int type = 0;
 
-    /* An address without a port: let the port be chosen at connect, when the whole 4-tuple is known. */
-    if (options->local.port == 0) set_int(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+    /* An address without a port: let TCP choose the port at connect, when the whole 4-tuple is known. */
+    getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &int_len);
+    if (options->local.port == 0 && type == SOCK_STREAM) set_int(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
     return bind(fd, (struct sockaddr *)&sa, len) < 0 ? -errno : 0;
 }
 

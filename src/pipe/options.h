@@ -15,7 +15,7 @@
 struct pipe_options {
     uint32_t connect_timeout_ms; /* TCP connect; 0: the system's */
     uint32_t tls_timeout_ms;     /* TLS handshake, from the connection on */
-    uint32_t linger_ms;          /* after pipe_close(): how long to go on sending what is queued */
+    uint32_t linger_ms;          /* after pipe_close(): how long to wait for progress in sending what is queued */
     uint32_t idle_timeout_ms;    /* ends with -ETIMEDOUT when nothing was received for so long; 0: never */
     uint32_t read_max;           /* bytes read in one go; 0: the kind's own (256 KiB) */
     uint32_t queue_max;          /* messages or slices kept per subscription; 0: SUBSCRIPTION_QUEUE_MAX */

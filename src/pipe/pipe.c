@@ -299,6 +299,22 @@ void pipe_now_up(struct pipe *pipe)
     TELL(pipe, up, pipe);
 }
 
+static void on_up_soon(void *arg)
+{
+    struct pipe *pipe = arg;
+
+    if (!(pipe->flags & (PIPE_IS_OVER | PIPE_IS_CLOSING))) TELL(pipe, up, pipe);
+}
+
+void pipe_up_soon(struct pipe *pipe)
+{
+    struct pipe_extra *extra = pipe_extra(pipe);
+
+    pipe->flags |= PIPE_IS_UP;
+    defer_init(&extra->up, on_up_soon, pipe);
+    defer_soon(pipe->loop, &extra->up);
+}
+
 size_t pipe_read_budget(const struct pipe *pipe)
 {
     size_t budget = READ_BUDGET_MAX;
@@ -414,6 +430,7 @@ static void finish(void *arg)
     extra = pipe->extra;
     if (extra) {
         if (extra->subscribed_end) extra->subscribed_end(pipe, pipe->why);
+        defer_cancel(pipe->loop, &extra->up);
         if (extra->filter_free) extra->filter_free(extra->filter_state);
         free(extra->listeners);
         free(extra);

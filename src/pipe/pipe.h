@@ -130,6 +130,8 @@ int pipe_exporter(struct pipe *pipe, const char *label, const void *context, siz
 
 void pipe_init(struct pipe *pipe, const struct pipe_ops *ops, struct loop *loop);
 void pipe_now_up(struct pipe *pipe);
+/* For kinds that are up when made: they are from now on, and `up` is told from the loop. */
+void pipe_up_soon(struct pipe *pipe);
 /* How many bytes may be read and delivered now: 0 when paused, or a sink has no room. */
 size_t pipe_read_budget(const struct pipe *pipe);
 /* Received bytes or a message: gives up the slice. */

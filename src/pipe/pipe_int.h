@@ -17,6 +17,7 @@ struct pipe_extra {
     /* subscribe.c: hands a message to the subscriptions; and their part of the end. */
     void (*subscribed)(struct pipe *pipe, const struct slice *data, const struct addr *from);
     void (*subscribed_end)(struct pipe *pipe, int why);
+    struct defer up; /* pipe_up_soon() */
     bool hold; /* a subscription queue is full and asks for back-pressure */
 };
 

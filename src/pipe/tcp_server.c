@@ -203,13 +203,13 @@ struct pipe *tcp_listen_fd(struct loop *loop, int fd, const struct pipe_options 
     server->fd = fd;
     server->options = options ? *options : defaults;
     timer_init(&server->rest, on_rested, server);
-    server->base.flags |= PIPE_IS_UP;
     event_assign(&server->event, loop_base(loop), fd, EV_READ | EV_PERSIST, on_accept, server);
     if (event_add(&server->event, NULL) < 0) {
         free(server);
         errno = ENOMEM;
         return NULL;
     }
+    pipe_up_soon(&server->base);
     return &server->base;
 }
 
