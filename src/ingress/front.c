@@ -30,7 +30,7 @@
 #include "ingress/front_int.h"
 
 #define IDLE_US       (120 * SEC_US) /* an HTTP client between two requests */
-#define DENIED_LOG_US (10 * SEC_US)
+#define REPEAT_LOG_US (10 * SEC_US)  /* between two warnings of a kind */
 
 /* --- Waiting --- */
 
@@ -226,10 +226,19 @@ void conn_link(struct conn *conn)
     }
 }
 
+/* A stream that HTTP has kept for another request is closed in good order; any other is aborted. */
+static void give_up_stream(struct conn *conn)
+{
+    if (conn->state == CONN_HTTP && http_is_idle(conn))
+        conn_finish_stream(conn);
+    else
+        conn_abort_stream(conn);
+}
+
 void conn_close(struct conn *conn)
 {
     conn_unwait(conn);
-    conn_abort_stream(conn);
+    give_up_stream(conn);
     conn->state = CONN_CLOSING;
     pipe_close(conn->client);
 }
@@ -249,7 +258,7 @@ void conn_note_denied(struct conn *conn)
     struct addr remote;
 
     front->stats.denied++;
-    if (front->denied_logged && now < front->denied_logged + DENIED_LOG_US)
+    if (front->denied_logged && now < front->denied_logged + REPEAT_LOG_US)
         return;
     front->denied_logged = now;
     if (pipe_addrs(conn->client, NULL, &remote) == 0 && addr_is_set(&remote))
@@ -330,7 +339,7 @@ static void on_client_room(struct pipe *client, void *arg)
 
 static void conn_free(struct conn *conn)
 {
-    conn_abort_stream(conn);
+    give_up_stream(conn);
     free_handshake(conn);
     TAILQ_REMOVE(&conn->front->conns, conn, all);
     conn->front->stats.clients--;
@@ -347,10 +356,12 @@ static void set_paused(struct front *front, bool paused)
             pipe_pause(listener->server);
         else
             pipe_resume(listener->server);
-    if (paused)
-        log_warn("event=clients-full clients=%u remedy=\"close some, or raise "
-                 "gateway.max_clients\"",
-                 front->stats.clients);
+    uint64_t now = loop_now(front->loop);
+    if (!paused || (front->full_logged && now < front->full_logged + REPEAT_LOG_US))
+        return;
+    front->full_logged = now;
+    log_warn("event=clients-full clients=%u remedy=\"close some, or raise gateway.max_clients\"",
+             front->stats.clients);
 }
 
 static void on_client_end(struct pipe *client, int why, void *arg)

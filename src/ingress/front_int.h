@@ -76,7 +76,7 @@ struct front {
     struct conn_queue requests; /* no complete request yet */
     struct conn_queue idle;     /* HTTP: between requests */
     struct front_stats stats;
-    uint64_t denied_logged; /* when; not oftener than DENIED_LOG_US */
+    uint64_t denied_logged, full_logged; /* when; 0: never. Repeats are bounded */
 };
 
 /* --- front.c --- */
@@ -130,6 +130,8 @@ void http_client_message(struct conn *conn, const struct slice *data);
 void http_client_eof(struct conn *conn);
 void http_client_room(struct conn *conn);
 void http_timeout(struct conn *conn);
+/* No request is being served; a stream, if any, is kept for the next. */
+bool http_is_idle(const struct conn *conn);
 /* The reply to a CONNECT. */
 void http_tunnel_reply(struct conn *conn, enum answer answer);
 

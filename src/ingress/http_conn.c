@@ -423,6 +423,11 @@ void http_tunnel_reply(struct conn *conn, enum answer answer)
 
 /* --- Life --- */
 
+bool http_is_idle(const struct conn *conn)
+{
+    return conn->http && !conn->http->busy;
+}
+
 int http_new(struct conn *conn)
 {
     struct http *http = calloc(1, sizeof *http);

@@ -16,7 +16,8 @@
 
 #include "base/target.h"
 
-#define SOCKS_MESSAGE_MAX 520  /* bytes of the longest message: SOCKS4a with a user ID and a name \
+#define SOCKS_MESSAGE_MAX                                                                         \
+    520                        /* bytes of the longest message: SOCKS4a with a user ID and a name \
                                 */
 #define SOCKS_USER_MAX     255 /* RFC 1929 2: a length octet; the same for a SOCKS4 user ID */
 #define SOCKS5_REPLY_MAX   22

@@ -498,10 +498,32 @@ static void idle_client_is_closed(void **state)
     assert_false(client.eof);
     fake_pass(&fake, 30 * SEC_US);
     assert_true(client.eof);
-    assert_true(fake.streams[0].peer.ended);
+    assert_true(fake.streams[0].peer.ended && fake.streams[0].peer.why == 0);
     assert_int_equal(front_stats(fake.front)->timeouts, 0);
     fake_hang_up(&fake, &client);
     fake_stop(&fake);
+}
+
+/* A client that goes between requests leaves no reset at the destination; one that goes during a
+ * request does. */
+static void client_goes(void **state)
+{
+    struct fake fake;
+    struct peer client;
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        fake_start(&fake, NULL);
+        fake_client(&fake, &client);
+        fake_say(&fake, &client, GET("a"));
+        fake_answer(&fake, 0, ANSWER_OK);
+        if (i == 0)
+            fake_say(&fake, &fake.streams[0].peer, RESPONSE("1"));
+        fake_hang_up(&fake, &client);
+        assert_true(fake.streams[0].peer.ended);
+        assert_int_equal(fake.streams[0].peer.why == 0, i == 0);
+        fake_stop(&fake);
+    }
 }
 
 /* CONNECT behind a request on the same connection. */
@@ -541,6 +563,7 @@ int main(void)
         cmocka_unit_test(early_response),
         cmocka_unit_test(back_pressure),
         cmocka_unit_test(idle_client_is_closed),
+        cmocka_unit_test(client_goes),
         cmocka_unit_test(connect_after_get),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
