@@ -168,7 +168,8 @@ static void on_try_up(struct pipe *pipe, void *arg)
     pipe_del_listener(pipe, &try_events, try);
     try->pipe = NULL;
     direct->active--;
-    log_debug("strategy=direct candidate=%s result=proven ms=%llu", try_format(try, text),
+    try_format(try, text);
+    log_debug("strategy=direct candidate=%s result=proven ms=%llu", text,
               (unsigned long long)((loop_now(direct->env->loop) - try->since) / MS_US));
     defer_soon(direct->env->loop, &direct->step);
     direct->events->proven(direct->arg, pipe, text); /* may cancel us */
@@ -185,8 +186,8 @@ static void on_try_end(struct pipe *pipe, int why, void *arg)
     direct->active--;
     if (why == 0)
         why = ADIT_ETRUNC;
-    log_debug("strategy=direct candidate=%s result=failed why=\"%s\" ms=%llu",
-              try_format(try, text), err_text(why),
+    try_format(try, text);
+    log_debug("strategy=direct candidate=%s result=failed why=\"%s\" ms=%llu", text, err_text(why),
               (unsigned long long)((loop_now(direct->env->loop) - try->since) / MS_US));
     note_failure(direct, why, text);
     timer_cancel(direct->env->loop, &direct->pace); /* the next one at once */
@@ -213,8 +214,8 @@ static bool begin_try(struct direct *direct, struct try *try)
         return true;
     }
     why = errno ? -errno : -ENOMEM;
-    log_debug("strategy=direct candidate=%s result=failed why=\"%s\" ms=0", try_format(try, text),
-              err_text(why));
+    try_format(try, text);
+    log_debug("strategy=direct candidate=%s result=failed why=\"%s\" ms=0", text, err_text(why));
     note_failure(direct, why, text);
     return false;
 }

@@ -401,7 +401,7 @@ struct scheduler *scheduler_new(const struct strategy_env *env,
         struct entry *entry = &scheduler->entries[scheduler->count++];
 
         entry->id = (enum config_strategy)options->strategies.order[i];
-        entry->strategy = table[entry->id];
+        entry->strategy = (options->table ? options->table : table)[entry->id];
         entry->fail = has_strategy(&options->fail, entry->id);
     }
     return scheduler;

@@ -21,6 +21,7 @@ struct scheduler_options {
     struct config_strategies fail;       /* of these, made to fail (tests) */
     uint64_t retry_us;     /* unit of the pauses between rounds; 0: SCHEDULER_RETRY_US */
     uint64_t retry_max_us; /* their limit; 0: SCHEDULER_RETRY_MAX_US */
+    const struct strategy *const *table; /* by enum config_strategy; NULL: this program's */
 };
 
 #define SCHEDULER_RETRY_US        (500 * MS_US)
