@@ -245,7 +245,8 @@ void session_path_lost(struct path *path, int why)
 {
     struct session *session = path->session;
 
-    log_info("event=path-lost path=%s reason=\"%s\"", path->label, err_text(why));
+    log_info("event=path-lost path=%s reason=\"%s\"", path->label,
+             why ? err_text(why) : "replaced by a fresh one");
     if (session->active == path)
         session->active = NULL;
     path_drop(path, why);

@@ -24,6 +24,7 @@
 #include "session/session_int.h"
 
 #define BUSY_US         (5 * SEC_US) /* the session counts as busy for so long after stream traffic */
+#define STALE_KEEP_US   (5 * SEC_US)  /* a path with old keys stays so long beside its successor */
 #define WAITING_TICK_US (250 * MS_US) /* looks at waiting opens while there is no path */
 
 static void on_tick(void *arg);
@@ -170,14 +171,25 @@ static uint64_t check_waiting(struct session *session, uint64_t now)
     return waiting ? now + WAITING_TICK_US : UINT64_MAX;
 }
 
+/* A path whose keys are old asks for a fresh one, and goes when that has been carrying for a while.
+ */
 static uint64_t check_keys(struct session *session, struct path *path, uint64_t now)
 {
+    const struct path *active = session->active;
+
     if (!path->stale && (now - path->since >= session->config.rekey_us ||
                          path->rx_bytes + path->tx_bytes >= session->config.rekey_bytes)) {
         path->stale = true;
         session_choose_path(session, NULL);
     }
-    return path->since + session->config.rekey_us;
+    if (!path->stale)
+        return path->since + session->config.rekey_us;
+    if (!active || active == path || active->stale || !active->listed)
+        return UINT64_MAX;
+    if (now - active->since < STALE_KEEP_US)
+        return active->since + STALE_KEEP_US;
+    session_path_lost(path, 0);
+    return UINT64_MAX;
 }
 
 static void on_tick(void *arg)

@@ -168,15 +168,15 @@ static void stream_write(struct pipe *pipe, struct slice *data, const struct add
     stream_make_ready(stream);
 }
 
+/* How much more may be taken from a source: not far ahead of what is sent or may be sent, and no
+ * more than the stream's share of the pool, but always up to the guarantee. */
 static size_t stream_room(const struct pipe *pipe)
 {
     const struct stream *stream = stream_of(pipe);
     const struct session *session = stream->session;
-    uint64_t cap, unsent = UNSENT_BYTES;
+    uint64_t cap, share, unsent = UNSENT_BYTES;
 
     if (!session)
-        return 0;
-    if (stream->out.bytes >= STREAM_GUARANTEE_BYTES && session_pool_free(session->pool) == 0)
         return 0;
     if (session->ready_count > UNSENT_ALL_BYTES / UNSENT_BYTES) {
         unsent = UNSENT_ALL_BYTES / session->ready_count;
@@ -186,7 +186,10 @@ static size_t stream_room(const struct pipe *pipe)
     cap = stream->next + unsent;
     if (cap > stream->limit + AHEAD_BYTES)
         cap = stream->limit + AHEAD_BYTES;
-    if (stream->out.bytes < STREAM_GUARANTEE_BYTES && cap < stream->acked + STREAM_GUARANTEE_BYTES)
+    share = stream->acked + session_pool_share(session->pool);
+    if (cap > share)
+        cap = share;
+    if (cap < stream->acked + STREAM_GUARANTEE_BYTES)
         cap = stream->acked + STREAM_GUARANTEE_BYTES;
     return cap > stream->written ? (size_t)(cap - stream->written) : 0;
 }
