@@ -10,3 +10,5 @@ libadit_a_SOURCES += src/base/loop.c src/base/loop.h src/base/slice.c src/base/s
 check_PROGRAMS += tests/unit/test-loop tests/unit/test-slice
 tests_unit_test_loop_SOURCES = tests/unit/test_loop.c
 tests_unit_test_slice_SOURCES = tests/unit/test_slice.c
+fuzz_targets += tests/fuzz/fuzz-target
+tests_fuzz_fuzz_target_SOURCES = tests/fuzz/fuzz_target.c

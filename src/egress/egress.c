@@ -234,7 +234,8 @@ static void request_done(struct egress_request *request, enum answer answer, str
         count_outcome(answer, &request->peer->stats);
         if (answer == ANSWER_POLICY)
             peer_complain(request->peer, policy_verdict_text(request->verdict),
-                          "exit.allow opens more");
+                          request->verdict == POLICY_DENIED ? "see exit.deny"
+                                                            : "exit.allow opens more");
     }
     bool is_accessed = egress->table.access_log && request->peer && answer != ANSWER_OK;
     if (is_accessed || log_enabled(LOG_DEBUG))

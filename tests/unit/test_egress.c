@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -432,6 +433,26 @@ static void cancelling(void **state)
     close(fd);
 }
 
+static void out_of_descriptors(void **state)
+{
+    (void)state;
+    struct rlimit before, tight;
+    open_egress((struct egress_config){0});
+    assert_int_equal(ask("local.test", server_addr.port), ANSWER_OK); /* warms up the resolver */
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    int next = dup(0);
+    close(next);
+    tight = before;
+    tight.rlim_cur = (rlim_t)next;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
+    enum answer by_address = ask("127.0.0.1", server_addr.port);
+    enum answer by_name = ask("local.test", server_addr.port);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(by_address, ANSWER_LIMIT);
+    assert_int_equal(by_name, ANSWER_LIMIT);
+    assert_int_equal(ask("127.0.0.1", server_addr.port), ANSWER_OK);
+}
+
 static void rate_and_access_log(void **state)
 {
     (void)state;
@@ -484,6 +505,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(limits, setup, teardown),
         cmocka_unit_test_setup_teardown(waiting_for_a_turn, setup, teardown),
         cmocka_unit_test_setup_teardown(cancelling, setup, teardown),
+        cmocka_unit_test_setup_teardown(out_of_descriptors, setup, teardown),
         cmocka_unit_test_setup_teardown(rate_and_access_log, setup, teardown),
         cmocka_unit_test_setup_teardown(many, setup, teardown),
     };
