@@ -6,9 +6,13 @@ libadit_a_SOURCES += \
 	src/crypto/identity.c src/crypto/identity.h src/crypto/identity_int.h \
 	src/crypto/preface.c src/crypto/preface.h \
 	src/crypto/tls_context.c src/crypto/tls_context.h \
+	src/crypto/tls_handshake.c src/crypto/tls_handshake.h \
+	src/crypto/tls_record.c src/crypto/tls_record.h \
 	src/crypto/tls_socket.c src/crypto/tls_socket.h
 
-check_PROGRAMS += tests/unit/test-hash tests/unit/test-identity tests/unit/test-tls-context
+check_PROGRAMS += tests/unit/test-hash tests/unit/test-identity tests/unit/test-tls-context \
+	tests/unit/test-tls-record
 tests_unit_test_hash_SOURCES = tests/unit/test_hash.c
 tests_unit_test_identity_SOURCES = tests/unit/test_identity.c
 tests_unit_test_tls_context_SOURCES = tests/unit/test_tls_context.c
+tests_unit_test_tls_record_SOURCES = tests/unit/test_tls_record.c

@@ -31,6 +31,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "crypto/hash.h"
 #include "crypto/identity_int.h"
 
 #define PEER_CERT_MAX_BYTES 4096
@@ -95,17 +96,46 @@ static int certificate_id(X509 *cert, struct node_id *id)
 static int verify_peer(X509_STORE_CTX *store, void *arg)
 {
     SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
-    const struct node_id *expected = SSL_get_app_data(ssl);
+    const struct tls_secrets *secrets = SSL_get_app_data(ssl);
     struct node_id id;
 
     (void)arg;
     if (certificate_id(X509_STORE_CTX_get0_cert(store), &id) == 0 &&
-        (!expected || node_id_equal(&id, expected))) {
+        (!secrets->has_expected || node_id_equal(&id, &secrets->expected))) {
         X509_STORE_CTX_set_error(store, X509_V_OK);
         return 1;
     }
     X509_STORE_CTX_set_error(store, X509_V_ERR_APPLICATION_VERIFICATION);
     return 0;
+}
+
+static int hex_digit(char c)
+{
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
+}
+
+/* Called by the library with each secret of a handshake, as a line of the key log format: label,
+ * client random, secret; the last in hexadecimal. It is the library's only way to give them out.
+ * They go into tls_secrets and nowhere else. */
+static void take_secret(const SSL *ssl, const char *line)
+{
+    static const char *const labels[] = {"CLIENT_TRAFFIC_SECRET_0 ", "SERVER_TRAFFIC_SECRET_0 "};
+    struct tls_secrets *secrets = SSL_get_app_data(ssl);
+
+    for (int which = 0; which < 2; which++) {
+        const char *hex = strrchr(line, ' ');
+        uint8_t *secret = secrets->secret[which];
+
+        if (strncmp(line, labels[which], strlen(labels[which])) != 0 ||
+            strlen(++hex) != 2 * TLS_SECRET_BYTES)
+            continue;
+        for (size_t i = 0; i < TLS_SECRET_BYTES; i++)
+            secret[i] = (uint8_t)(hex_digit(hex[2 * i]) << 4 | hex_digit(hex[2 * i + 1]));
+        secrets->have |= 1u << which;
+    }
 }
 
 static SSL_CTX *make_ssl_context(const SSL_METHOD *method, const struct identity *identity,
@@ -130,11 +160,10 @@ static SSL_CTX *make_ssl_context(const SSL_METHOD *method, const struct identity
     SSL_CTX_set_options(ssl, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
                                  SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
     SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);
-    SSL_CTX_set_mode(ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
-                              SSL_MODE_RELEASE_BUFFERS);
     SSL_CTX_set_max_cert_list(ssl, PEER_CERT_MAX_BYTES);
     SSL_CTX_set_verify(ssl, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
     SSL_CTX_set_cert_verify_callback(ssl, verify_peer, NULL);
+    SSL_CTX_set_keylog_callback(ssl, take_secret);
     return ssl;
 }
 
@@ -175,29 +204,52 @@ const struct identity *tls_context_identity(const struct tls_context *context)
     return context->identity;
 }
 
-struct ssl_st *tls_context_client(struct tls_context *context, const struct node_id *expected)
+static SSL *new_connection(SSL_CTX *ctx, struct tls_secrets *secrets)
 {
-    SSL *ssl = SSL_new(context->client);
+    SSL *ssl = SSL_new(ctx);
 
-    if (!ssl) {
+    memset(secrets, 0, sizeof *secrets);
+    if (ssl)
+        SSL_set_app_data(ssl, secrets);
+    else
         ERR_clear_error();
-        return NULL;
-    }
-    SSL_set_app_data(ssl, (void *)expected);
-    SSL_set_connect_state(ssl);
     return ssl;
 }
 
-struct ssl_st *tls_context_server(struct tls_context *context)
+struct ssl_st *tls_context_client(struct tls_context *context, const struct node_id *expected,
+                                  struct tls_secrets *secrets)
 {
-    SSL *ssl = SSL_new(context->server);
+    SSL *ssl = new_connection(context->client, secrets);
 
-    if (!ssl) {
-        ERR_clear_error();
-        return NULL;
-    }
-    SSL_set_accept_state(ssl);
+    secrets->has_expected = true;
+    secrets->expected = *expected;
+    if (ssl)
+        SSL_set_connect_state(ssl);
     return ssl;
+}
+
+struct ssl_st *tls_context_server(struct tls_context *context, struct tls_secrets *secrets)
+{
+    SSL *ssl = new_connection(context->server, secrets);
+
+    if (ssl)
+        SSL_set_accept_state(ssl);
+    return ssl;
+}
+
+int tls_context_keys(struct ssl_st *ssl, struct tls_secrets *secrets, struct tls_key *seal,
+                     struct tls_key *open)
+{
+    enum tls_suite suite = (enum tls_suite)SSL_CIPHER_get_protocol_id(SSL_get_current_cipher(ssl));
+    int result = ADIT_ECRYPTO, server = SSL_is_server(ssl);
+
+    if (secrets->have == 3)
+        result = tls_key_init(seal, suite, secrets->secret[server], true);
+    if (result == 0)
+        result = tls_key_init(open, suite, secrets->secret[!server], false);
+    hash_wipe(secrets->secret, sizeof secrets->secret);
+    secrets->have = 0;
+    return result;
 }
 
 int tls_context_peer(struct ssl_st *ssl, struct node_id *id)

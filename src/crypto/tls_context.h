@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 #include "crypto/identity.h"
+#include "crypto/tls_record.h"
 
 struct ssl_st; /* SSL, of OpenSSL */
 struct tls_context;
@@ -20,11 +21,28 @@ struct tls_context *tls_context_new(const struct identity *identity);
 void tls_context_free(struct tls_context *context);
 const struct identity *tls_context_identity(const struct tls_context *context);
 
-/* A connection in its initial state, without BIOs; a client's refuses any peer but `expected`
- * (NULL, a server's: any valid key, which tls_context_peer() then tells). expected is not copied:
- * it must live as long as the handshake. NULL: no memory. Free with SSL_free(). */
-struct ssl_st *tls_context_client(struct tls_context *context, const struct node_id *expected);
-struct ssl_st *tls_context_server(struct tls_context *context);
+/* What a connection's handshake needs to know and finds out. Its owner keeps it as long as the SSL
+ * and frees it afterwards. */
+struct tls_secrets {
+    bool has_expected;
+    struct node_id expected; /* a client's peer */
+    unsigned have;           /* bits: which of them are known */
+    uint8_t secret[2]
+                  [TLS_SECRET_BYTES]; /* application traffic secrets: the client's, the server's */
+};
+
+/* A connection in its initial state, without BIOs; a client's refuses any peer but `expected`; a
+ * server's takes any valid key, which tls_context_peer() then tells. Sets up *secrets. NULL: no
+ * memory. Free with SSL_free(). */
+struct ssl_st *tls_context_client(struct tls_context *context, const struct node_id *expected,
+                                  struct tls_secrets *secrets);
+struct ssl_st *tls_context_server(struct tls_context *context, struct tls_secrets *secrets);
+
+/* After the handshake: the keys of what follows, to send with and to receive with; the secrets in
+ * *secrets are wiped. From then on the library's SSL_read(), SSL_write() and SSL_shutdown() must
+ * not be used. 0 or ADIT_ECRYPTO. */
+int tls_context_keys(struct ssl_st *ssl, struct tls_secrets *secrets, struct tls_key *seal,
+                     struct tls_key *open);
 
 /* The key that the peer has proven to hold, after the handshake. 0 or ADIT_EAUTH. */
 int tls_context_peer(struct ssl_st *ssl, struct node_id *id);

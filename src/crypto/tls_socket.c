@@ -2,17 +2,18 @@
 /*
  * Theory of operation
  *
- * The library's own socket BIO costs two reads a record (five bytes of header, then the body), and
- * its read-ahead moves all that it holds at every record. So this BIO reads the body into the
- * library's buffer and in the same call a little more into `ahead`: of large records just the next
- * header (no byte is copied twice), of small ones up to TLS_AHEAD_BYTES. A short read means that
- * the socket is empty, unless the peer has closed.
+ * System calls are what moving bytes costs, so each moves many: records are gathered in `out` and
+ * sent TLS_OUT_BYTES at a time (its owner flushes when so much has come together, and at the end of
+ * each turn), and up to TLS_IN_BYTES are read at a time. A short read means that the socket is
+ * empty, unless the peer has closed. A record that is not complete yet is moved to the front before
+ * the next read: of a full buffer of full records, nothing.
  *
- * Writing never refuses. Small records that others follow are gathered in `pending`; anything else
- * goes out together with what is pending, in one sendmsg(), with MSG_MORE if others follow. What
- * the kernel does not take stays in `pending`, and the socket is `blocked`. Its owner writes no
- * more then: `pending` holds at most one record and what was gathered before it, unless the library
- * writes on its own (an alert, a key update).
+ * What the kernel does not take stays in `out`, and the socket is `blocked`. Its owner writes no
+ * more then, but an alert or a key update: `out` is bounded by TLS_OUT_BYTES and a record. Both
+ * buffers come with the first use; a pipe that has been quiet gives them back.
+ *
+ * The library's BIO goes straight to the socket when it reads, for exactly what is asked, so that
+ * nothing that comes after the handshake gets lost in the library.
  */
 #include "crypto/tls_socket.h"
 
@@ -26,9 +27,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define RECORD_HEADER_BYTES 5    /* RFC 8446 5.1 */
-#define LARGE_BYTES         8192 /* a record is sent, and read, by itself from here on */
-#define DISCARD_TURN_BYTES  (256 * 1024)
+#define DISCARD_TURN_BYTES (256 * 1024)
 
 void tls_socket_init(struct tls_socket *socket, int fd)
 {
@@ -39,178 +38,139 @@ void tls_socket_init(struct tls_socket *socket, int fd)
 void tls_socket_free(struct tls_socket *socket)
 {
     BIO_meth_free(socket->method);
-    free(socket->pending);
-    socket->method = NULL;
-    socket->pending = NULL;
+    free(socket->out);
+    free(socket->in);
+    tls_socket_init(socket, -1);
+}
+
+void tls_socket_trim(struct tls_socket *socket)
+{
+    if (tls_socket_pending(socket) == 0) {
+        free(socket->out);
+        socket->out = NULL;
+        socket->out_from = socket->out_to = socket->out_cap = 0;
+    }
+    if (tls_socket_received(socket) == 0) {
+        free(socket->in);
+        socket->in = NULL;
+        socket->in_from = socket->in_to = 0;
+    }
+}
+
+static uint8_t *must(void *memory)
+{
+    if (!memory)
+        abort(); /* as blocks do, see base/slice.h */
+    return memory;
 }
 
 /* --- Writing --- */
 
-void tls_socket_append(struct tls_socket *socket, const void *bytes, size_t len)
+uint8_t *tls_socket_reserve(struct tls_socket *socket, size_t len)
 {
-    if (socket->pending_from > 0) {
-        memmove(socket->pending, socket->pending + socket->pending_from,
-                tls_socket_pending(socket));
-        socket->pending_to -= socket->pending_from;
-        socket->pending_from = 0;
+    if (socket->out_to + len <= socket->out_cap)
+        return socket->out + socket->out_to;
+    if (socket->out_from > 0) {
+        memmove(socket->out, socket->out + socket->out_from, tls_socket_pending(socket));
+        socket->out_to -= socket->out_from;
+        socket->out_from = 0;
     }
-    if (socket->pending_to + len > socket->pending_cap) {
-        size_t cap = socket->pending_to + len + LARGE_BYTES;
-        uint8_t *grown = realloc(socket->pending, cap);
-
-        if (!grown)
-            abort(); /* as blocks do, see base/slice.h */
-        socket->pending = grown;
-        socket->pending_cap = cap;
+    if (socket->out_to + len > socket->out_cap) {
+        socket->out_cap =
+            socket->out_to + len > TLS_OUT_BYTES ? socket->out_to + len : TLS_OUT_BYTES;
+        socket->out = must(realloc(socket->out, socket->out_cap));
     }
-    memcpy(socket->pending + socket->pending_to, bytes, len);
-    socket->pending_to += len;
+    return socket->out + socket->out_to;
 }
 
-/* Sends what is pending and then these bytes; keeps what the kernel does not take. 0 or a negated
- * errno. */
-static int socket_send(struct tls_socket *socket, const void *bytes, size_t len, bool more)
+int tls_socket_flush(struct tls_socket *socket, bool more)
 {
-    size_t before = tls_socket_pending(socket);
-    struct iovec iov[2] = {{before ? socket->pending + socket->pending_from : NULL, before},
-                           {(void *)(uintptr_t)bytes, len}};
-    struct msghdr msg = {.msg_iov = before ? iov : iov + 1, .msg_iovlen = before && len ? 2 : 1};
-    size_t sent;
+    size_t len = tls_socket_pending(socket);
     ssize_t n;
 
+    if (len == 0)
+        return 0;
     do {
-        n = sendmsg(socket->fd, &msg, MSG_NOSIGNAL | (more ? MSG_MORE : 0));
+        n = send(socket->fd, socket->out + socket->out_from, len,
+                 MSG_NOSIGNAL | (more ? MSG_MORE : 0));
     } while (n < 0 && errno == EINTR);
     if (n < 0 && errno != EAGAIN) {
         socket->error = errno;
         return -errno;
     }
-    sent = n > 0 ? (size_t)n : 0;
-    socket->blocked = sent < before + len;
-    if (sent < before) {
-        socket->pending_from += sent;
-        sent = 0;
-    } else {
-        socket->pending_from = socket->pending_to = 0;
-        sent -= before;
+    if (n > 0) {
+        socket->out_from += (size_t)n;
+        socket->corked = more;
     }
-    if (sent < len)
-        tls_socket_append(socket, (const uint8_t *)bytes + sent, len - sent);
+    socket->blocked = socket->out_from < socket->out_to;
+    if (!socket->blocked)
+        socket->out_from = socket->out_to = 0;
     return 0;
 }
 
-static int bio_write(BIO *bio, const char *bytes, int len)
-{
-    struct tls_socket *socket = BIO_get_data(bio);
-    size_t size = (size_t)len;
-
-    BIO_clear_retry_flags(bio);
-    if (socket->error)
-        return -1;
-    if (socket->blocked || (socket->more && size + tls_socket_pending(socket) < LARGE_BYTES))
-        tls_socket_append(socket, bytes, size);
-    else if (socket_send(socket, bytes, size, socket->more) < 0)
-        return -1;
-    return len;
-}
-
-int tls_socket_flush(struct tls_socket *socket, bool more)
-{
-    return tls_socket_pending(socket) ? socket_send(socket, NULL, 0, more) : 0;
-}
-
-void tls_socket_push(struct tls_socket *socket)
+int tls_socket_push(struct tls_socket *socket)
 {
     int one = 1;
 
+    if (tls_socket_pending(socket) > 0)
+        return tls_socket_flush(socket, false);
     /* Setting it again sends what is held back; see TCP_NODELAY in tcp(7). */
-    setsockopt(socket->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (socket->corked)
+        setsockopt(socket->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    socket->corked = false;
+    return 0;
 }
 
 /* --- Reading --- */
 
-/* Reads up to size bytes, and some more into `ahead`. Bytes, 0 at the end of file, -1 and errno. */
-static ssize_t socket_read(struct tls_socket *socket, void *bytes, size_t size)
+ssize_t tls_socket_read(struct tls_socket *socket, void *bytes, size_t len)
 {
-    struct iovec iov[2] = {
-        {bytes, size},
-        {socket->ahead, size < LARGE_BYTES ? sizeof socket->ahead : RECORD_HEADER_BYTES}};
-    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 2};
     ssize_t n;
 
+    if (!socket->readable)
+        return -EAGAIN;
     do {
-        n = recvmsg(socket->fd, &msg, 0);
+        n = recv(socket->fd, bytes, len, 0);
     } while (n < 0 && errno == EINTR);
-    if (n <= 0)
-        return n;
-    if ((size_t)n < size + iov[1].iov_len && !socket->peer_closed)
-        socket->readable = false;
-    socket->ahead_from = 0;
-    socket->ahead_to = (size_t)n > size ? (size_t)n - size : 0;
-    return (size_t)n > size ? (ssize_t)size : n;
-}
-
-static int bio_read(BIO *bio, char *bytes, int len)
-{
-    struct tls_socket *socket = BIO_get_data(bio);
-    size_t have = socket->ahead_to - socket->ahead_from;
-    ssize_t n;
-
-    BIO_clear_retry_flags(bio);
-    if (have > 0) {
-        size_t fit = have < (size_t)len ? have : (size_t)len;
-
-        memcpy(bytes, socket->ahead + socket->ahead_from, fit);
-        socket->ahead_from += fit;
-        return (int)fit;
-    }
-    if (!socket->readable) {
-        BIO_set_retry_read(bio);
-        return -1;
-    }
-    n = socket_read(socket, bytes, (size_t)len);
-    if (n < 0 && errno == EAGAIN) {
-        socket->readable = false;
-        BIO_set_retry_read(bio);
-    } else if (n < 0) {
+    if (n < 0 && errno != EAGAIN)
         socket->error = errno;
-    } else if (n == 0) {
+    else if (n == 0)
         socket->got_end = true;
-    }
-    return (int)n;
+    if (n < 0 ? errno == EAGAIN : (size_t)n < len && !socket->peer_closed)
+        socket->readable = false;
+    return n < 0 ? -errno : n;
 }
 
-ssize_t tls_socket_read_plain(struct tls_socket *socket, size_t max)
+ssize_t tls_socket_fill(struct tls_socket *socket)
 {
     ssize_t n;
 
-    do {
-        n = recv(socket->fd, socket->ahead + socket->ahead_to, max - socket->ahead_to, 0);
-    } while (n < 0 && errno == EINTR);
-    if (n < 0) {
-        if (errno == EAGAIN)
-            socket->readable = false;
-        return -errno;
+    if (!socket->readable)
+        return -EAGAIN;
+    if (!socket->in)
+        socket->in = must(malloc(TLS_IN_BYTES));
+    if (socket->in_from > 0) {
+        memmove(socket->in, socket->in + socket->in_from, tls_socket_received(socket));
+        socket->in_to -= socket->in_from;
+        socket->in_from = 0;
     }
-    socket->ahead_to += (size_t)n;
+    n = tls_socket_read(socket, socket->in + socket->in_to, TLS_IN_BYTES - socket->in_to);
+    if (n > 0)
+        socket->in_to += (size_t)n;
     return n;
 }
 
 bool tls_socket_discard(struct tls_socket *socket)
 {
-    uint8_t scratch[TLS_AHEAD_BYTES];
+    uint8_t scratch[4096];
     size_t bytes = 0;
 
-    socket->ahead_from = socket->ahead_to = 0;
+    socket->in_from = socket->in_to = 0;
     while (bytes < DISCARD_TURN_BYTES) {
-        ssize_t n = recv(socket->fd, scratch, sizeof scratch, 0);
+        ssize_t n = tls_socket_read(socket, scratch, sizeof scratch);
 
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && errno == EAGAIN) {
-            socket->readable = false;
+        if (n == -EAGAIN)
             return true;
-        }
         if (n <= 0) {
             socket->got_end = true;
             return true;
@@ -220,7 +180,30 @@ bool tls_socket_discard(struct tls_socket *socket)
     return false;
 }
 
-/* --- The BIO --- */
+/* --- The library's --- */
+
+static int bio_write(BIO *bio, const char *bytes, int len)
+{
+    struct tls_socket *socket = BIO_get_data(bio);
+
+    BIO_clear_retry_flags(bio);
+    memcpy(tls_socket_reserve(socket, (size_t)len), bytes, (size_t)len);
+    tls_socket_commit(socket, (size_t)len);
+    if (!socket->blocked && tls_socket_flush(socket, false) < 0)
+        return -1;
+    return len;
+}
+
+static int bio_read(BIO *bio, char *bytes, int len)
+{
+    struct tls_socket *socket = BIO_get_data(bio);
+    ssize_t n = tls_socket_read(socket, bytes, (size_t)len);
+
+    BIO_clear_retry_flags(bio);
+    if (n == -EAGAIN)
+        BIO_set_retry_read(bio);
+    return n < 0 ? -1 : (int)n;
+}
 
 static long bio_ctrl(BIO *bio, int command, long number, void *pointer)
 {

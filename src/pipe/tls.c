@@ -2,23 +2,26 @@
 /*
  * Theory of operation
  *
- * A TLS pipe is one non-blocking TCP socket, one edge-triggered event, and one SSL. All traffic
- * between nodes passes here, so each record costs one system call and the copies that the library
- * makes, no more (crypto/tls_socket.c has that part).
+ * A TLS pipe is one non-blocking TCP socket and one edge-triggered event. The TLS library makes the
+ * handshake; then records are sealed and opened here, straight between the caller's bytes or the
+ * block that is delivered and the socket's buffers (crypto/tls_record.c says why). All traffic
+ * between nodes passes here: a byte is not copied on its way, and a system call moves several
+ * records if there are several.
  *
  * States: CONNECTING, PREFACE (a server waits for 40 bytes, before any TLS state is made),
  * HANDSHAKE, UP. A client sends the preface and its ClientHello in one segment.
  *
- * Reading: SSL_read() decrypts into a standard block, which is delivered as one slice: a record is
+ * Reading: a record is opened into a block of its own, which is delivered as one slice: a record is
  * a message. A turn reads READ_TURN_BYTES, then others have theirs.
  *
- * Writing: pipe_send() is one SSL_write(), one record, which the socket takes whole; when the
- * kernel does not, the pipe is blocked: it has no room until the socket is writable again. The
- * kernel takes UNSENT_MAX_BYTES more than it has sent (TCP_NOTSENT_LOWAT), so that what is urgent
+ * Writing: pipe_send() is one record. Records gather in the socket's buffer and are sent when it is
+ * full, when one comes without `more`, and at the end of the turn (on_flush()) at the latest. When
+ * the kernel does not take them the pipe is blocked: it has no room until the socket is writable
+ * again. The kernel takes a little more than it has sent (TCP_NOTSENT_LOWAT): what the connection
+ * delivers in UNSENT_TIME_MS, within UNSENT_MIN_BYTES and UNSENT_MAX_BYTES, so that what is urgent
  * does not wait behind a deep buffer: it is the session that decides what goes next, as late as
  * possible. What is written while blocked, or before the pipe is up, is queued in clear in `out`,
- * records kept whole. Records sent with `more` wait for others (MSG_MORE) until the end of the turn
- * at most: then on_flush() pushes.
+ * records kept whole.
  *
  * Closing: pipe_shutdown() sends close_notify and FIN after what is queued; the other direction
  * goes on. pipe_close() does the same, then discards what comes until the other side has finished
@@ -26,18 +29,15 @@
  * linger_ms bounds it. close_notify from the peer is `eof`; a connection that ends without one was
  * cut: ADIT_ETRUNC. pipe_abort() resets.
  *
- * The library's error queue is empty between calls. OpenSSL allocates its record buffers for each
- * burst anew (SSL_MODE_RELEASE_BUFFERS), an idle pipe holds none.
+ * A key protects KEY_MAX_BYTES, then it is updated (RFC 8446 4.6.3); a peer that asks for updates
+ * again and again gets one before our next record. The buffers, 150 KiB, are freed after QUIET_MS
+ * without traffic.
  */
 #include "pipe/tls.h"
 
 #include <event2/event.h>
-#include <event2/event_struct.h>
-#include <fcntl.h>
 #include <linux/sockios.h>
-#include <netinet/tcp.h>
-#include <openssl/err.h>
-#include <openssl/ssl.h>
+#include <linux/tcp.h> /* not netinet/: that one knows no delivery rate */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -45,45 +45,22 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "crypto/preface.h"
-#include "crypto/tls_context.h"
-#include "crypto/tls_socket.h"
+#include "pipe/tls_int.h"
 
-/* What the kernel holds unsent before it takes no more; half of it is a "write" event. A 10 Gbit/s
- * path empties it in 100 us, a round of the loop; a 10 Mbit/s one in 100 ms. */
-#define UNSENT_MAX_BYTES    (128 * 1024)
-#define READ_TURN_BYTES     ((size_t)512 * 1024)
-#define SMALL_MESSAGE_BYTES 2048 /* up to here a message gets a block of its own size */
-#define DISCARD_MAX_MS      2000
+#define READ_TURN_BYTES    ((size_t)512 * 1024)
+#define SMALL_RECORD_BYTES 2048 /* up to here the data gets a block of its own size */
+#define DISCARD_MAX_MS     2000
+#define QUIET_MS           5000
+#define TUNE_EVERY_MS      200
+#define KEY_MAX_BYTES      (UINT64_C(1) << 37) /* AES-GCM: 2^24.5 full records, RFC 8446 5.5 */
 
-enum tls_state { TLS_CONNECTING, TLS_PREFACE, TLS_HANDSHAKE, TLS_UP };
-
-struct tls_pipe {
-    struct pipe base;
-    enum tls_state state;
-    bool registered;
-    bool corked;   /* the last record went with `more` */
-    bool finished; /* close_notify was sent */
-    bool keep_fd, reset_on_close;
-    uint32_t linger_ms, idle_ms, tls_timeout_ms;
-    size_t read_max;
-    struct tls_context *context;
-    SSL *ssl;            /* NULL before a server has seen the preface */
-    struct node_id peer; /* a client's: expected, then proven */
-    struct slice_queue out;
-    struct event event;
-    struct defer work, flush;
-    struct timer timer; /* connecting, handshaking, idle, or closing */
-    uint64_t last_rx;
-    struct tls_socket socket; /* its fd is -1 when the pipe is over */
+/* RFC 8446 6 */
+enum alert {
+    ALERT_CLOSE_NOTIFY = 0,
+    ALERT_UNEXPECTED_MESSAGE = 10,
+    ALERT_BAD_RECORD_MAC = 20,
+    ALERT_USER_CANCELED = 90,
 };
-
-static const struct pipe_ops tls_ops;
-
-static struct tls_pipe *tls_of(const struct pipe *pipe)
-{
-    return (struct tls_pipe *)(uintptr_t)pipe; /* base is the first member */
-}
 
 /* --- End --- */
 
@@ -97,6 +74,7 @@ static void tls_over(struct tls_pipe *tls, int why)
         event_del(&tls->event);
     tls->registered = false;
     timer_cancel(loop, &tls->timer);
+    timer_cancel(loop, &tls->quiet);
     defer_cancel(loop, &tls->work);
     defer_cancel(loop, &tls->flush);
     if (tls->socket.fd >= 0 && !tls->keep_fd)
@@ -111,7 +89,9 @@ static void tls_destroy(struct pipe *pipe)
 {
     struct tls_pipe *tls = tls_of(pipe);
 
-    SSL_free(tls->ssl);
+    tls_handshake_free(&tls->handshake);
+    tls_key_free(&tls->seal);
+    tls_key_free(&tls->open);
     tls_socket_free(&tls->socket);
     free(tls);
 }
@@ -125,38 +105,6 @@ static void tls_reset(struct tls_pipe *tls, int why)
     tls_over(tls, why);
 }
 
-/* Why the library could not go on, after result <= 0. 0: it waits for the socket. */
-static int tls_error(struct tls_pipe *tls, int result)
-{
-    int why;
-
-    switch (SSL_get_error(tls->ssl, result)) {
-    case SSL_ERROR_WANT_READ:
-    case SSL_ERROR_WANT_WRITE: /* does not occur: the socket never refuses */
-        return 0;
-    case SSL_ERROR_ZERO_RETURN:
-        return ADIT_ECLOSED;
-    default:
-        /* Before the others: telling the peer about it may have failed too. */
-        if (tls->state == TLS_HANDSHAKE && tls_context_failure(tls->ssl) == ADIT_EAUTH)
-            why = ADIT_EAUTH;
-        else if (tls->socket.error)
-            why = -tls->socket.error;
-        else if (tls->socket.got_end)
-            why = ADIT_ETRUNC;
-        else
-            why = ADIT_EPROTO;
-        if (log_enabled(LOG_DEBUG)) {
-            const char *reason = ERR_reason_error_string(ERR_peek_error());
-
-            log_debug("event=tls-failed fd=%d error=\"%s\" library=\"%s\"", tls->socket.fd,
-                      err_text(why), reason ? reason : "none");
-        }
-        ERR_clear_error();
-        return why;
-    }
-}
-
 /* --- Writing --- */
 
 static bool tls_can_send(const struct tls_pipe *tls)
@@ -164,39 +112,87 @@ static bool tls_can_send(const struct tls_pipe *tls)
     return tls->state == TLS_UP && !tls->socket.blocked && tls->out.count == 0;
 }
 
-/* Encrypts and sends one record. 0, or the pipe is over. */
-static int tls_encrypt(struct tls_pipe *tls, const void *bytes, size_t len, bool more)
+static void tls_used(struct tls_pipe *tls)
 {
-    int n;
-
-    tls->socket.more = more;
-    n = SSL_write(tls->ssl, bytes, (int)len);
-    tls->socket.more = false;
-    if (n != (int)len) {
-        int why = tls_error(tls, n);
-
-        tls_over(tls, why ? why : ADIT_ECRYPTO);
-        return ADIT_ECLOSED;
-    }
-    tls->corked = more;
-    if (more)
-        defer_soon(tls->base.loop, &tls->flush);
-    return 0;
+    tls->last_use = loop_now(tls->base.loop);
+    if (!timer_is_set(&tls->quiet))
+        timer_set_in(tls->base.loop, &tls->quiet, QUIET_MS * MS_US);
 }
 
-/* The same for any number of bytes. */
-static int tls_encrypt_all(struct tls_pipe *tls, const uint8_t *bytes, size_t len, bool more)
+/* Appends one record to the socket's buffer. 0 or ADIT_ECRYPTO. */
+static int seal_record(struct tls_pipe *tls, enum tls_content content, const void *bytes,
+                       size_t len)
+{
+    uint8_t *record = tls_socket_reserve(&tls->socket, len + TLS_RECORD_OVERHEAD_BYTES);
+    int result = tls_record_seal(&tls->seal, content, bytes, len, record);
+
+    if (result == 0)
+        tls_socket_commit(&tls->socket, len + TLS_RECORD_OVERHEAD_BYTES);
+    return result;
+}
+
+/* Tells the peer that what follows is under the next key, and moves on to it. */
+static int update_key(struct tls_pipe *tls)
+{
+    static const uint8_t message[] = {24, 0, 0, 1, 0}; /* KeyUpdate, update_not_requested */
+    int result = seal_record(tls, TLS_HANDSHAKE_MESSAGE, message, sizeof message);
+
+    tls->update_due = false;
+    return result < 0 ? result : tls_key_update(&tls->seal);
+}
+
+/* How much may gather before it is sent: no more than the kernel is to hold. */
+static size_t gather_max(const struct tls_pipe *tls)
+{
+    return tls->unsent_max < TLS_OUT_BYTES ? tls->unsent_max : TLS_OUT_BYTES;
+}
+
+/* Sends one record of data, or gathers it. 0, or the pipe is over. */
+static int send_record(struct tls_pipe *tls, const void *bytes, size_t len, bool more)
 {
     int result = 0;
 
-    while (len > 0 && result == 0) {
-        size_t part = len < BLOCK_BYTES ? len : BLOCK_BYTES;
-
-        result = tls_encrypt(tls, bytes, part, more || part < len);
-        bytes += part;
-        len -= part;
+    if (tls->update_due || tls->seal.bytes >= KEY_MAX_BYTES)
+        result = update_key(tls);
+    if (result == 0)
+        result = seal_record(tls, TLS_DATA, bytes, len);
+    if (result == 0 && !tls->socket.blocked &&
+        (!more || tls_socket_pending(&tls->socket) + BLOCK_BYTES + TLS_RECORD_OVERHEAD_BYTES >
+                      gather_max(tls)))
+        result = tls_socket_flush(&tls->socket, more);
+    if (result < 0) {
+        tls_over(tls, result);
+        return ADIT_ECLOSED;
     }
-    return result;
+    if (more)
+        defer_soon(tls->base.loop, &tls->flush);
+    tls_used(tls);
+    return 0;
+}
+
+/* Sends what is queued in clear, until the kernel takes no more. False when the pipe is over. */
+static bool tls_pump(struct tls_pipe *tls)
+{
+    while (tls->state == TLS_UP && !tls->socket.blocked && tls->out.count > 0) {
+        struct slice *first = slice_queue_first(&tls->out);
+        size_t part = first->len < BLOCK_BYTES ? first->len : BLOCK_BYTES;
+
+        if (send_record(tls, first->data, part, true) < 0)
+            return false;
+        slice_queue_drop(&tls->out, part);
+    }
+    return true;
+}
+
+/* Tells the peer what it did wrong, as well as that can be done, and ends. */
+static void tls_fail(struct tls_pipe *tls, enum alert alert, int why)
+{
+    const uint8_t message[] = {2, (uint8_t)alert}; /* fatal */
+
+    log_debug("event=tls-failed fd=%d error=\"%s\" alert=%d", tls->socket.fd, err_text(why), alert);
+    if (!tls->finished && seal_record(tls, TLS_ALERT, message, sizeof message) == 0)
+        tls_socket_push(&tls->socket);
+    tls_over(tls, why);
 }
 
 static void set_idle_timer(struct tls_pipe *tls)
@@ -208,12 +204,13 @@ static void set_idle_timer(struct tls_pipe *tls)
 /* All is sent and our direction is to be finished, or already is. */
 static void tls_finish(struct tls_pipe *tls)
 {
+    static const uint8_t message[] = {1, ALERT_CLOSE_NOTIFY};
     bool closing = tls->base.flags & PIPE_IS_CLOSING;
 
     if (!tls->finished) {
         tls->finished = true;
-        SSL_shutdown(tls->ssl); /* sends close_notify */
-        ERR_clear_error();
+        seal_record(tls, TLS_ALERT, message, sizeof message);
+        tls_socket_push(&tls->socket);
         if (tls->socket.blocked)
             return; /* once more when it is out */
     }
@@ -229,26 +226,37 @@ static void tls_finish(struct tls_pipe *tls)
     }
 }
 
-/* Sends what is pending and queued, as far as the kernel takes it. False when the pipe is over. */
+/* The kernel has room again: how deep its queue should be, by the rate that it delivers at. */
+static void tls_tune(struct tls_pipe *tls)
+{
+    uint64_t now = loop_now(tls->base.loop), unsent;
+    struct tcp_info info = {0};
+    socklen_t len = sizeof info;
+
+    if (now < tls->tune_at)
+        return;
+    tls->tune_at = now + TUNE_EVERY_MS * MS_US;
+    if (getsockopt(tls->socket.fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0 ||
+        info.tcpi_delivery_rate == 0)
+        return;
+    unsent = info.tcpi_delivery_rate * UNSENT_TIME_MS / 1000;
+    unsent = unsent < UNSENT_MIN_BYTES ? UNSENT_MIN_BYTES : unsent;
+    tls_set_unsent(tls, unsent < UNSENT_MAX_BYTES ? (uint32_t)unsent : UNSENT_MAX_BYTES);
+}
+
+/* Sends what is gathered and queued, as far as the kernel takes it. False when the pipe is over. */
 static bool tls_flush(struct tls_pipe *tls)
 {
     bool had_no_room = tls->socket.blocked || tls->out.count > 0;
+    int result = tls_socket_flush(&tls->socket, tls->out.count > 0);
 
-    if (tls_socket_pending(&tls->socket)) {
-        int result = tls_socket_flush(&tls->socket, tls->out.count > 0);
-
-        if (result < 0) {
-            tls_over(tls, result);
-            return false;
-        }
-    }
-    while (tls->state == TLS_UP && !tls->socket.blocked && tls->out.count > 0) {
-        struct slice *first = slice_queue_first(&tls->out);
-        size_t part = first->len < BLOCK_BYTES ? first->len : BLOCK_BYTES;
-
-        if (tls_encrypt(tls, first->data, part, part < tls->out.bytes) < 0)
-            return false;
-        slice_queue_drop(&tls->out, part);
+    if (result == 0 && !tls_pump(tls))
+        return false;
+    if (result == 0 && !tls->socket.blocked)
+        result = tls_socket_push(&tls->socket);
+    if (result < 0) {
+        tls_over(tls, result);
+        return false;
     }
     if (tls->socket.blocked)
         return true;
@@ -261,19 +269,13 @@ static bool tls_flush(struct tls_pipe *tls)
     return tls->socket.fd >= 0;
 }
 
-/* The end of the turn: whatever was sent with `more` leaves now. */
+/* The end of the turn: whatever was gathered leaves now. */
 static void on_flush(void *arg)
 {
     struct tls_pipe *tls = arg;
 
-    if (tls_socket_pending(&tls->socket) || tls->out.count > 0 ||
-        tls->base.flags & (PIPE_SENT_EOF | PIPE_IS_CLOSING)) {
-        if (!tls->socket.blocked)
-            tls_flush(tls);
-    } else if (tls->corked) {
-        tls_socket_push(&tls->socket);
-    }
-    tls->corked = false;
+    if (!tls->socket.blocked)
+        tls_flush(tls);
 }
 
 static void tls_write(struct pipe *pipe, struct slice *data, const struct addr *to)
@@ -281,12 +283,8 @@ static void tls_write(struct pipe *pipe, struct slice *data, const struct addr *
     struct tls_pipe *tls = tls_of(pipe);
 
     (void)to;
-    if (tls_can_send(tls)) {
-        tls_encrypt_all(tls, data->data, data->len, true);
-        slice_drop(data);
-    } else {
-        slice_queue_push(&tls->out, data);
-    }
+    slice_queue_push(&tls->out, data);
+    tls_pump(tls);
 }
 
 static int tls_send(struct pipe *pipe, const void *bytes, size_t len, bool more)
@@ -294,16 +292,20 @@ static int tls_send(struct pipe *pipe, const void *bytes, size_t len, bool more)
     struct tls_pipe *tls = tls_of(pipe);
     struct slice copy;
 
-    if (tls_can_send(tls))
-        return tls_encrypt_all(tls, bytes, len, more);
+    if (len > 0 && len <= BLOCK_BYTES && tls_can_send(tls))
+        return send_record(tls, bytes, len, more);
     copy = slice_copy(bytes, len);
     slice_queue_push(&tls->out, &copy);
+    if (!tls_pump(tls))
+        return ADIT_ECLOSED;
     return 0;
 }
 
 static size_t tls_room(const struct pipe *pipe)
 {
-    return tls_can_send(tls_of(pipe)) ? UNSENT_MAX_BYTES : 0;
+    const struct tls_pipe *tls = tls_of(pipe);
+
+    return tls_can_send(tls) ? tls->unsent_max : 0;
 }
 
 static size_t tls_queued(const struct pipe *pipe)
@@ -338,40 +340,103 @@ static void tls_close(struct pipe *pipe, int why)
 
 /* --- Reading --- */
 
-/* The peer has finished: properly, or cut. */
-static void tls_read_ended(struct tls_pipe *tls, int why)
+/* The peer has finished its direction. */
+static void got_close_notify(struct tls_pipe *tls)
 {
-    if (why != ADIT_ECLOSED) {
-        tls_over(tls, why);
-        return;
-    }
-    tls->socket.readable = false;
     pipe_got_eof(&tls->base);
     if (tls->finished && !tls->socket.blocked)
         tls_over(tls, 0);
 }
 
-/* One record. Its length, 0: none now, or the pipe has ended. */
-static size_t tls_read_record(struct tls_pipe *tls)
+static void got_alert(struct tls_pipe *tls, const uint8_t *bytes, size_t len)
 {
-    struct block *block = block_new();
-    struct slice slice = {block, block_start(block), 0};
-    int why, n = SSL_read(tls->ssl, slice.data, BLOCK_BYTES);
+    if (len != 2) {
+        tls_fail(tls, ALERT_UNEXPECTED_MESSAGE, ADIT_EPROTO);
+    } else if (bytes[1] == ALERT_CLOSE_NOTIFY) {
+        got_close_notify(tls);
+    } else if (bytes[1] != ALERT_USER_CANCELED) {
+        log_debug("event=tls-alert fd=%d alert=%d", tls->socket.fd, bytes[1]);
+        tls_over(tls, ADIT_EPROTO);
+    }
+}
 
-    if (n <= 0) {
+/* After the handshake there is only KeyUpdate (RFC 8446 4.6.3), alone in its record: a message must
+ * not span a change of keys. */
+static void got_handshake_message(struct tls_pipe *tls, const uint8_t *bytes, size_t len)
+{
+    static const uint8_t update[] = {24, 0, 0, 1};
+    int result;
+
+    if (len != sizeof update + 1 || memcmp(bytes, update, sizeof update) != 0 || bytes[4] > 1) {
+        tls_fail(tls, ALERT_UNEXPECTED_MESSAGE, ADIT_EPROTO);
+        return;
+    }
+    tls->update_due |= bytes[4];
+    result = tls_key_update(&tls->open);
+    if (result < 0)
+        tls_over(tls, result);
+}
+
+/* Opens the record of len bytes that stands first, and passes on what it holds. */
+static void take_record(struct tls_pipe *tls, size_t len)
+{
+    struct block *block =
+        len <= SMALL_RECORD_BYTES ? block_new_sized(len - TLS_RECORD_OVERHEAD_BYTES) : block_new();
+    struct slice slice = {block, block_start(block), 0};
+    enum tls_content content;
+    int n = tls_record_open(&tls->open, tls->socket.in + tls->socket.in_from, len, slice.data,
+                            &content);
+
+    tls->socket.in_from += len;
+    if (n < 0) {
         block_unref(block);
-        why = tls_error(tls, n);
-        if (why)
-            tls_read_ended(tls, why);
-        return 0;
+        tls_fail(tls, ALERT_BAD_RECORD_MAC, n);
+        return;
     }
     slice.len = (size_t)n;
-    if (n <= SMALL_MESSAGE_BYTES) { /* kept for long, a keystroke must not pin 16 KiB */
-        slice = slice_copy(block_start(block), (size_t)n);
-        block_unref(block);
+    if (content == TLS_DATA && n > 0) {
+        pipe_deliver(&tls->base, &slice, NULL);
+        return;
     }
-    pipe_deliver(&tls->base, &slice, NULL);
-    return (size_t)n;
+    if (content == TLS_ALERT)
+        got_alert(tls, slice.data, slice.len);
+    else if (content == TLS_HANDSHAKE_MESSAGE)
+        got_handshake_message(tls, slice.data, slice.len);
+    slice_drop(&slice);
+}
+
+/* The length of the next record when all of it is there; 0: not yet, or the pipe is over. */
+static size_t next_record(struct tls_pipe *tls)
+{
+    for (;;) {
+        int len = tls_record_length(tls->socket.in + tls->socket.in_from,
+                                    tls_socket_received(&tls->socket));
+        ssize_t n;
+
+        if (len < 0) {
+            tls_fail(tls, ALERT_UNEXPECTED_MESSAGE, len);
+            return 0;
+        }
+        if (len > 0 && (size_t)len <= tls_socket_received(&tls->socket))
+            return (size_t)len;
+        n = tls_socket_fill(&tls->socket);
+        if (n == -EAGAIN)
+            return 0;
+        if (n <= 0) {
+            tls_over(tls, n < 0 ? (int)n : ADIT_ETRUNC);
+            return 0;
+        }
+        tls->last_rx = loop_now(tls->base.loop);
+    }
+}
+
+/* What follows close_notify is of no interest (RFC 8446 6.1), but that the connection fails is. */
+static void tls_read_after_eof(struct tls_pipe *tls)
+{
+    if (!tls_socket_discard(&tls->socket))
+        defer_next(tls->base.loop, &tls->work);
+    else if (tls->socket.error)
+        tls_over(tls, -tls->socket.error);
 }
 
 static void tls_discard(struct tls_pipe *tls)
@@ -388,27 +453,33 @@ static void tls_read(struct tls_pipe *tls)
 {
     size_t turn = 0, most = tls->read_max ? tls->read_max : READ_TURN_BYTES;
 
-    tls->last_rx = loop_now(tls->base.loop);
+    tls_used(tls);
     while (!(tls->base.flags & (PIPE_GOT_EOF | PIPE_IS_CLOSING | PIPE_IS_OVER)) &&
            pipe_read_budget(&tls->base) > 0) {
-        size_t n;
+        size_t len;
 
         if (turn >= most) {
             defer_next(tls->base.loop, &tls->work);
             return;
         }
-        n = tls_read_record(tls);
-        if (n == 0)
+        len = next_record(tls);
+        if (len == 0)
             return;
-        turn += n;
+        turn += len;
+        take_record(tls, len);
     }
+}
+
+static bool has_input(const struct tls_pipe *tls)
+{
+    return tls->socket.readable || tls_socket_received(&tls->socket) > 0;
 }
 
 static void tls_resume(struct pipe *pipe)
 {
     struct tls_pipe *tls = tls_of(pipe);
 
-    if (tls->state == TLS_UP && (tls_socket_has_input(&tls->socket)))
+    if (tls->state == TLS_UP && has_input(tls))
         defer_soon(pipe->loop, &tls->work);
 }
 
@@ -416,23 +487,18 @@ static void tls_resume(struct pipe *pipe)
 
 static void tls_handshake(struct tls_pipe *tls)
 {
-    int n = SSL_do_handshake(tls->ssl);
+    int result =
+        tls_handshake_step(&tls->handshake, &tls->socket, &tls->peer, &tls->seal, &tls->open);
 
-    if (n != 1) {
-        int why = tls_error(tls, n);
-
-        if (why)
-            tls_over(tls, why == ADIT_ECLOSED ? ADIT_ETRUNC : why);
+    if (result < 0)
+        tls_over(tls, result);
+    if (result <= 0)
         return;
-    }
-    if (tls_context_peer(tls->ssl, &tls->peer) < 0) { /* not reached: verified in the handshake */
-        tls_over(tls, ADIT_EAUTH);
-        return;
-    }
     tls->state = TLS_UP;
     timer_cancel(tls->base.loop, &tls->timer);
     tls->last_rx = loop_now(tls->base.loop);
     set_idle_timer(tls);
+    tls_used(tls);
     pipe_now_up(&tls->base);
     if (tls->base.flags & (PIPE_IS_OVER | PIPE_IS_CLOSING))
         return;
@@ -440,34 +506,27 @@ static void tls_handshake(struct tls_pipe *tls)
         pipe_has_room(&tls->base);
 }
 
-/* Gives the pipe its SSL, on its socket. 0 or -ENOMEM. */
-static int tls_attach(struct tls_pipe *tls, SSL *ssl)
-{
-    tls->ssl = ssl;
-    return ssl ? tls_socket_attach(&tls->socket, ssl) : -ENOMEM;
-}
-
 /* A server reads the preface, and no byte more. */
 static void tls_read_preface(struct tls_pipe *tls)
 {
     struct preface preface;
-    ssize_t n;
     int result;
+    ssize_t n = tls_socket_read(&tls->socket, tls->preface + tls->preface_len,
+                                (size_t)PREFACE_BYTES - tls->preface_len);
 
-    n = tls_socket_read_plain(&tls->socket, PREFACE_BYTES);
     if (n == -EAGAIN)
         return;
     if (n <= 0) {
         tls_over(tls, n < 0 ? (int)n : ADIT_ETRUNC);
         return;
     }
-    result = preface_parse(identity_id(tls_context_identity(tls->context)), tls->socket.ahead,
-                           tls->socket.ahead_to, &preface);
+    tls->preface_len += (uint8_t)n;
+    result = preface_parse(identity_id(tls_context_identity(tls->context)), tls->preface,
+                           tls->preface_len, &preface);
     if (result == 0)
         return;
-    tls->socket.ahead_from = tls->socket.ahead_to = 0;
     if (result > 0)
-        result = tls_attach(tls, tls_context_server(tls->context));
+        result = tls_handshake_begin(&tls->handshake, tls->context, &tls->socket, NULL);
     if (result < 0) {
         tls_socket_discard(&tls->socket); /* so that the close is an orderly one, not a reset */
         tls_over(tls, result);
@@ -481,23 +540,24 @@ static void tls_read_preface(struct tls_pipe *tls)
 static void tls_start(struct tls_pipe *tls)
 {
     struct preface preface = {.time_s = (uint64_t)time(NULL)};
-    uint8_t bytes[PREFACE_BYTES];
     int result;
 
     loop_random(tls->base.loop, preface.random, sizeof preface.random);
-    result = preface_build(&tls->peer, &preface, bytes);
+    /* It leaves with the ClientHello. */
+    result = preface_build(&tls->peer, &preface, tls_socket_reserve(&tls->socket, PREFACE_BYTES));
     if (result == 0)
-        result = tls_attach(tls, tls_context_client(tls->context, &tls->peer));
+        result = tls_handshake_begin(&tls->handshake, tls->context, &tls->socket, &tls->peer);
     if (result < 0) {
         tls_over(tls, result);
         return;
     }
-    tls_socket_append(&tls->socket, bytes, sizeof bytes); /* leaves with the ClientHello */
+    tls_socket_commit(&tls->socket, PREFACE_BYTES);
     tls->state = TLS_HANDSHAKE;
     tls_handshake(tls);
 }
 
-static void set_tls_timer(struct tls_pipe *tls)
+/* From here on the handshake has its time. */
+void tls_set_timer(struct tls_pipe *tls)
 {
     if (tls->tls_timeout_ms)
         timer_set_in(tls->base.loop, &tls->timer, tls->tls_timeout_ms * MS_US);
@@ -515,7 +575,7 @@ static void tls_connected(struct tls_pipe *tls)
         tls_over(tls, -error);
         return;
     }
-    set_tls_timer(tls);
+    tls_set_timer(tls);
     tls_start(tls);
 }
 
@@ -540,7 +600,9 @@ static void tls_work(struct tls_pipe *tls)
         return;
     if (tls->base.flags & PIPE_IS_CLOSING)
         tls_discard(tls);
-    else if (tls_socket_has_input(&tls->socket))
+    else if (tls->base.flags & PIPE_GOT_EOF)
+        tls_read_after_eof(tls);
+    else if (has_input(tls))
         tls_read(tls);
 }
 
@@ -562,8 +624,10 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
     if (what & EV_WRITE) {
         if (tls->state == TLS_CONNECTING)
             tls_connected(tls);
-        else if (tls->socket.blocked && !tls_flush(tls))
-            return;
+        else if (tls->socket.blocked) {
+            tls_tune(tls);
+            tls_flush(tls);
+        }
         if (tls->socket.fd < 0)
             return;
     }
@@ -586,25 +650,33 @@ static void on_timer(void *arg)
         set_idle_timer(tls);
 }
 
-static int tls_addrs(const struct pipe *pipe, struct addr *local, struct addr *remote)
+static void on_quiet(void *arg)
 {
-    const struct tls_pipe *tls = tls_of(pipe);
+    struct tls_pipe *tls = arg;
+    uint64_t at = tls->last_use + QUIET_MS * MS_US;
+
+    if (loop_now(tls->base.loop) >= at)
+        tls_socket_trim(&tls->socket);
+    else
+        timer_set(tls->base.loop, &tls->quiet, at);
+}
+
+static int name_of(int fd, int (*get)(int, struct sockaddr *, socklen_t *), struct addr *addr)
+{
     struct sockaddr_storage sa;
     socklen_t len = sizeof sa;
-    int result = 0;
 
-    if (local) {
-        if (getsockname(tls->socket.fd, (struct sockaddr *)&sa, &len) < 0)
-            return -errno;
-        result = addr_from_sockaddr((struct sockaddr *)&sa, len, local);
-    }
-    if (remote && result == 0) {
-        len = sizeof sa;
-        if (getpeername(tls->socket.fd, (struct sockaddr *)&sa, &len) < 0)
-            return -errno;
-        result = addr_from_sockaddr((struct sockaddr *)&sa, len, remote);
-    }
-    return result;
+    if (get(fd, (struct sockaddr *)&sa, &len) < 0)
+        return -errno;
+    return addr_from_sockaddr((struct sockaddr *)&sa, len, addr);
+}
+
+static int tls_addrs(const struct pipe *pipe, struct addr *local, struct addr *remote)
+{
+    int fd = tls_of(pipe)->socket.fd;
+    int result = local ? name_of(fd, getsockname, local) : 0;
+
+    return remote && result == 0 ? name_of(fd, getpeername, remote) : result;
 }
 
 static int tls_exporter(struct pipe *pipe, const char *label, const void *context,
@@ -614,15 +686,10 @@ static int tls_exporter(struct pipe *pipe, const char *label, const void *contex
 
     if (tls->state != TLS_UP)
         return -ENOTCONN;
-    if (SSL_export_keying_material(tls->ssl, out, len, label, strlen(label), context, context_len,
-                                   1) != 1) {
-        ERR_clear_error();
-        return ADIT_ECRYPTO;
-    }
-    return 0;
+    return tls_handshake_export(&tls->handshake, label, context, context_len, out, len);
 }
 
-static const struct pipe_ops tls_ops = {
+const struct pipe_ops tls_ops = {
     .kind = "tls",
     .write = tls_write,
     .send = tls_send,
@@ -636,120 +703,17 @@ static const struct pipe_ops tls_ops = {
     .destroy = tls_destroy,
 };
 
-/* --- Making --- */
-
-static void set_socket_options(int fd)
+void tls_init(struct tls_pipe *tls, struct loop *loop, int fd)
 {
-    int one = 1, unsent = UNSENT_MAX_BYTES;
-
-    /* Both fail on UNIX sockets, rightly. */
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent);
-}
-
-static struct tls_pipe *tls_new(struct loop *loop, struct tls_context *context, int fd,
-                                const struct pipe_options *options)
-{
-    static const struct pipe_options defaults = PIPE_OPTIONS_DEFAULT;
-    struct tls_pipe *tls = calloc(1, sizeof *tls);
-
-    if (!tls)
-        return NULL;
-    if (!options)
-        options = &defaults;
     pipe_init(&tls->base, &tls_ops, loop);
     tls_socket_init(&tls->socket, fd);
-    tls->context = context;
-    tls->keep_fd = options->keep_fd;
-    tls->reset_on_close = options->reset_on_close;
-    tls->linger_ms = options->linger_ms;
-    tls->idle_ms = options->idle_timeout_ms;
-    tls->tls_timeout_ms = options->tls_timeout_ms;
-    tls->read_max = options->read_max;
     tls->last_rx = loop_now(loop);
     defer_init(&tls->work, on_work, tls);
     defer_init(&tls->flush, on_flush, tls);
     timer_init(&tls->timer, on_timer, tls);
-    set_socket_options(fd);
+    timer_init(&tls->quiet, on_quiet, tls);
     event_assign(&tls->event, loop_base(loop), fd,
                  EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST, on_event, tls);
-    if (event_add(&tls->event, NULL) < 0) {
-        free(tls);
-        errno = ENOMEM;
-        return NULL;
-    }
-    tls->registered = true;
-    return tls;
-}
-
-static int set_nonblocking(int fd)
-{
-    int flags = fcntl(fd, F_GETFL);
-
-    if (flags < 0)
-        return -1;
-    return flags & O_NONBLOCK ? 0 : fcntl(fd, F_SETFL, flags | O_NONBLOCK);
-}
-
-struct pipe *tls_wrap(struct loop *loop, struct tls_context *context, int fd, bool connecting,
-                      const struct node_id *id, const struct pipe_options *options)
-{
-    static const struct pipe_options defaults = PIPE_OPTIONS_DEFAULT;
-    struct tls_pipe *tls;
-
-    if (!options)
-        options = &defaults;
-    tls = set_nonblocking(fd) < 0 ? NULL : tls_new(loop, context, fd, options);
-    if (!tls)
-        return NULL;
-    /* A connected socket's first "writable" comes from the loop too, so one path suffices. */
-    tls->state = TLS_CONNECTING;
-    tls->peer = *id;
-    if (!connecting)
-        set_tls_timer(tls);
-    else if (options->connect_timeout_ms)
-        timer_set_in(loop, &tls->timer, options->connect_timeout_ms * MS_US);
-    return &tls->base;
-}
-
-struct pipe *tls_open(struct loop *loop, struct tls_context *context, const struct addr *to,
-                      const struct node_id *id, const struct pipe_options *options)
-{
-    static const struct pipe_options defaults = PIPE_OPTIONS_DEFAULT;
-    struct sockaddr_storage sa;
-    socklen_t len = addr_to_sockaddr(to, &sa);
-    struct pipe *pipe = NULL;
-    int result, fd;
-
-    if (!options)
-        options = &defaults;
-    fd = socket(to->family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, options->protocol);
-    if (fd < 0)
-        return NULL;
-    result = pipe_options_apply(options, fd, to->family);
-    if (result == 0 && connect(fd, (struct sockaddr *)&sa, len) < 0 && errno != EINPROGRESS)
-        result = -errno;
-    if (result == 0) {
-        pipe = tls_wrap(loop, context, fd, true, id, options);
-        result = -errno;
-    }
-    if (!pipe) {
-        close(fd);
-        errno = -result;
-    }
-    return pipe;
-}
-
-struct pipe *tls_accept(struct loop *loop, struct tls_context *context, int fd,
-                        const struct pipe_options *options)
-{
-    struct tls_pipe *tls = set_nonblocking(fd) < 0 ? NULL : tls_new(loop, context, fd, options);
-
-    if (!tls)
-        return NULL;
-    tls->state = TLS_PREFACE;
-    set_tls_timer(tls);
-    return &tls->base;
 }
 
 const struct node_id *tls_peer(const struct pipe *pipe)

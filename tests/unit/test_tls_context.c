@@ -63,8 +63,9 @@ static void handshake(SSL *client, SSL *server, int results[2])
 static void both_learn_each_other(void **state)
 {
     struct parties *parties = *state;
-    SSL *client = tls_context_client(parties->client, identity_id(parties->bob));
-    SSL *server = tls_context_server(parties->server);
+    struct tls_secrets client_side, server_side;
+    SSL *client = tls_context_client(parties->client, identity_id(parties->bob), &client_side);
+    SSL *server = tls_context_server(parties->server, &server_side);
     struct node_id id;
     int results[2];
 
@@ -87,8 +88,9 @@ static void both_learn_each_other(void **state)
 static void wrong_key_is_refused(void **state)
 {
     struct parties *parties = *state;
-    SSL *client = tls_context_client(parties->client, identity_id(parties->alice));
-    SSL *server = tls_context_server(parties->server);
+    struct tls_secrets client_side, server_side;
+    SSL *client = tls_context_client(parties->client, identity_id(parties->alice), &client_side);
+    SSL *server = tls_context_server(parties->server, &server_side);
     int results[2];
 
     handshake(client, server, results);
@@ -103,9 +105,10 @@ static void wrong_key_is_refused(void **state)
 static void client_without_key_is_refused(void **state)
 {
     struct parties *parties = *state;
+    struct tls_secrets server_side;
     SSL_CTX *bare = SSL_CTX_new(TLS_client_method());
     SSL *client = SSL_new(bare);
-    SSL *server = tls_context_server(parties->server);
+    SSL *server = tls_context_server(parties->server, &server_side);
     int results[2];
 
     SSL_set_connect_state(client);
@@ -119,10 +122,11 @@ static void client_without_key_is_refused(void **state)
 static void tls12_is_refused(void **state)
 {
     struct parties *parties = *state;
+    struct tls_secrets server_side;
     SSL_CTX *old = SSL_CTX_new(TLS_client_method());
     SSL_CTX_set_max_proto_version(old, TLS1_2_VERSION);
     SSL *client = SSL_new(old);
-    SSL *server = tls_context_server(parties->server);
+    SSL *server = tls_context_server(parties->server, &server_side);
     int results[2];
 
     SSL_set_connect_state(client);
