@@ -380,7 +380,7 @@ static void stream_over(struct stream *stream, int why)
     slice_queue_clear(&stream->in);
     gaps_clear(&stream->gaps);
     if (answered)
-        answered(stream->answered_arg, ANSWER_PEER_LOST, NULL);
+        answered(stream->answered_arg, why == -EACCES ? ANSWER_NOT_EXIT : ANSWER_PEER_LOST, NULL);
     pipe_is_over(&stream->base, why);
 }
 
