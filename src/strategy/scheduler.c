@@ -36,7 +36,6 @@
 #include "strategy/direct.h"
 
 #define JITTER_STEPS 256
-#define LABEL_MAX    63
 
 /* The strategies of this program, by their number in the configuration. */
 static const struct strategy *const table[CONFIG_STRATEGIES] = {
@@ -87,7 +86,7 @@ struct scheduler {
     const struct scheduler_events *events;
     void *arg;
     uint64_t retry_us, retry_max_us;
-    char label[LABEL_MAX + 1];
+    const char *label;
     enum scheduler_need need;
     struct timer timer; /* the next round */
     struct round_list rounds;
@@ -394,7 +393,7 @@ struct scheduler *scheduler_new(const struct strategy_env *env,
     scheduler->retry_us = options->retry_us ? options->retry_us : SCHEDULER_RETRY_US;
     scheduler->retry_max_us =
         options->retry_max_us ? options->retry_max_us : SCHEDULER_RETRY_MAX_US;
-    snprintf(scheduler->label, sizeof(scheduler->label), "%s", label);
+    scheduler->label = label;
     TAILQ_INIT(&scheduler->rounds);
     timer_init(&scheduler->timer, on_timer, scheduler);
     for (size_t i = 0; i < options->strategies.count && i < CONFIG_STRATEGIES; i++) {

@@ -40,7 +40,7 @@ struct scheduler_events {
     void (*path)(void *arg, struct pipe *pipe, const char *label, int rank, const char *candidate);
 };
 
-/* env and peer must outlive it. label: the peer's name for the log (copied). NULL: no memory. */
+/* env, peer and label (the peer's name for the log) must outlive it. NULL: no memory. */
 struct scheduler *scheduler_new(const struct strategy_env *env,
                                 const struct scheduler_options *options, const struct node_id *peer,
                                 const char *label, const struct scheduler_events *events,
