@@ -6,6 +6,9 @@ libadit_a_SOURCES += src/pipe/tls.h src/pipe/pair.c src/pipe/pair.h
 libadit_a_SOURCES += src/pipe/tls.c src/pipe/tls_int.h src/pipe/tls_open.c
 check_PROGRAMS += tests/unit/test-tls
 tests_unit_test_tls_SOURCES = tests/unit/test_tls.c
+# Not built by default: make tests/bench/tls-pipe-bench
+EXTRA_PROGRAMS = tests/bench/tls-pipe-bench
+tests_bench_tls_pipe_bench_SOURCES = tests/bench/tls_pipe_bench.c
 check_PROGRAMS += tests/unit/test-pipe tests/unit/test-pair
 tests_unit_test_pipe_SOURCES = tests/unit/test_pipe.c tests/unit/pipe_recorder.h
 tests_unit_test_pair_SOURCES = tests/unit/test_pair.c tests/unit/pipe_recorder.h
