@@ -432,7 +432,7 @@ static bool chunk_byte(struct http_chunked *chunked, uint8_t c)
         if (hex_value(c) < 0)
             return false;
         chunked->state = CHUNK_SIZE;
-        /* fall through */
+        __attribute__((fallthrough));
     case CHUNK_SIZE:
         digit = hex_value(c);
         if (digit >= 0) {
