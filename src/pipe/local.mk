@@ -3,6 +3,7 @@ libadit_a_SOURCES += src/pipe/options.c src/pipe/options.h src/pipe/pipe.c src/p
 libadit_a_SOURCES += src/pipe/tcp.c src/pipe/tcp.h src/pipe/tcp_int.h src/pipe/tcp_server.c
 libadit_a_SOURCES += src/pipe/tls.h src/pipe/pair.c src/pipe/pair.h
 
+libadit_a_SOURCES += src/pipe/pacing.c src/pipe/pacing.h
 libadit_a_SOURCES += src/pipe/tls.c src/pipe/tls_int.h src/pipe/tls_open.c
 check_PROGRAMS += tests/unit/test-tls
 tests_unit_test_tls_SOURCES = tests/unit/test_tls.c

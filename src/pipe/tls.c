@@ -45,6 +45,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "pipe/pacing.h"
 #include "pipe/tls_int.h"
 
 #define READ_TURN_BYTES    ((size_t)512 * 1024)
@@ -235,6 +236,8 @@ static void tls_tune(struct tls_pipe *tls)
 
     if (now < tls->tune_at)
         return;
+    if (tls->tune_at == 0)
+        pacing_ease(tls->socket.fd);
     tls->tune_at = now + TUNE_EVERY_MS * MS_US;
     if (getsockopt(tls->socket.fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0 ||
         info.tcpi_delivery_rate == 0)
