@@ -2,57 +2,130 @@
 /*
  * Theory of operation
  *
- * The program's verbs: a table of names, functions and one-line descriptions. main() finds the
- * verb and hands the rest of the command line to it. Each verb lives in a file of its own.
+ * The table of verbs and their options, and main(), which finds the verb and hands the rest of the command line to
+ * it. `adit VERB --help` and `adit --help`, --version are understood wherever a user would try them.
  */
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
-enum exit_code { EXIT_OK = 0, EXIT_USAGE = 2 };
+#include "cli/cli.h"
 
-struct verb {
-    const char *name;
-    int (*main)(int argc, char **argv);
-    const char *summary;
+#define TICKET_OPTIONS \
+    {0, "uses", "N", "how many gateways may enrol with the ticket (default 1)"}, \
+        {0, "expires", "DURATION", "how long it is good for (default 1h; 0: for ever)"}, \
+        {0, "address", "HOST:PORT", "where this machine is reached (repeatable; default: found out)"}
+
+static const struct cli_option exit_options[] = {
+    TICKET_OPTIONS,
+    {0, "ticket-file", "FILE", "write a ticket to this file (mode 0600)"},
+    {0, "print-ticket", NULL, "print a ticket, though standard output is no terminal"},
+    {0},
 };
 
-static int help_main(int argc, char **argv);
-static int version_main(int argc, char **argv);
-
-static const struct verb verbs[] = {
-    {"help", help_main, "this text"},
-    {"--version", version_main, "print the version"},
+static const struct cli_option ticket_options[] = {
+    TICKET_OPTIONS,
+    {0, "ticket-file", "FILE", "write it to this file (mode 0600) instead of printing it"},
+    {0, "refresh", NULL, "withdraw all tickets given out before"},
+    {0},
 };
 
-static void usage_print(FILE *out)
-{
-    fprintf(out, "usage: adit VERB [OPTION...]\n\n");
-    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
-        fprintf(out, "    %-12s %s\n", verbs[i].name, verbs[i].summary);
-}
+static const struct cli_option peers_options[] = {
+    {'j', "json", NULL, "as JSON"},
+    {0},
+};
 
-static int help_main(int argc, char **argv)
-{
-    (void)argc, (void)argv;
-    usage_print(stdout);
-    return EXIT_OK;
-}
+static const struct cli_option status_options[] = {
+    {'j', "json", NULL, "as JSON"},
+    {'w', "watch", NULL, "again every second, until interrupted"},
+    {0},
+};
 
-static int version_main(int argc, char **argv)
+static const struct cli_option ping_options[] = {
+    {'n', "count", "N", "rounds (default 3; 0: until interrupted)"},
+    {'i', "interval", "DURATION", "time between rounds (default 1s)"},
+    {'W', "timeout", "DURATION", "how long to wait for an answer (default 5s)"},
+    {0, "until-direct", NULL, "go on until a path that is no relay answers"},
+    {'j', "json", NULL, "one JSON object a line"},
+    {0},
+};
+
+static const struct cli_option check_options[] = {
+    {0, "keys", NULL, "list all keys of the configuration instead"},
+    {0},
+};
+
+const struct cli_option cli_common_options[] = {
+    {'c', "config", "FILE", "configuration file (default: see adit.conf(5))"},
+    {'o', "option", "SECTION.KEY=VALUE", "set a key of the configuration (repeatable)"},
+    {0, "state", "DIR", "state directory: key and known peers"},
+    {'v', "verbose", NULL, "log more; twice: much more"},
+    {'q', "quiet", NULL, "log warnings only; twice: errors only"},
+    {'h', "help", NULL, "show the help of the verb"},
+    {0},
+};
+
+const struct cli_verb cli_verbs[] = {
+    {"exit", "", "offer this machine as an exit; prints its ticket", exit_run, exit_options, 0, 0,
+     "Runs until it is told to stop. The ticket is printed when standard output is a terminal;\n"
+     "otherwise only the node's ID is. On the other machine, run: adit gateway TICKET\n"},
+    {"gateway", "[TICKET|PEER]", "SOCKS and HTTP proxy whose traffic leaves at a peer", gateway_run,
+     NULL, 0, 1,
+     "Runs until it is told to stop. TICKET is the exit's, needed once; @FILE reads it from a\n"
+     "file, - from standard input. Afterwards PEER, a name or ID, is enough, or nothing if only\n"
+     "one exit is known. Prints `ready: socks5://ADDRESS:PORT' when applications may connect.\n"},
+    {"node", "", "run all roles that the configuration has", node_run, NULL, 0, 0,
+     "The configuration's sections [exit] and [gateway] say which.\n"},
+    {"ticket", "", "print a new ticket of this node", ticket_run, ticket_options, 0, 0, NULL},
+    {"key", "", "print this node's ID", key_run, NULL, 0, 0,
+     "The key itself is in the file `key' of the state directory; keep it to yourself.\n"},
+    {"peers", "[list | allow ID [NAME] | revoke PEER | rename PEER NAME | forget PEER]",
+     "known peers, and who may use this exit", peers_run, peers_options, 0, 3,
+     "PEER is a name, an ID, or the beginning of one (4 characters at least). A revoked peer's\n"
+     "live streams end at once.\n"},
+    {"status", "", "sessions, paths, streams and rates", status_run, status_options, 0, 0, NULL},
+    {"ping", "PEER", "round trips to a peer, over every path", ping_run, ping_options, 1, 1, NULL},
+    {"check", "", "validate the configuration", check_run, check_options, 0, 0, NULL},
+    {"help", "[VERB]", "this list, or the help of a verb", help_run, NULL, 0, 1, NULL},
+};
+
+const size_t cli_verb_count = sizeof cli_verbs / sizeof *cli_verbs;
+
+const struct cli_verb *cli_verb_find(const char *name)
 {
-    (void)argc, (void)argv;
-    printf("adit %s\n", PACKAGE_VERSION);
-    return EXIT_OK;
+    for (size_t i = 0; i < cli_verb_count; i++)
+        if (strcmp(cli_verbs[i].name, name) == 0)
+            return &cli_verbs[i];
+    return NULL;
 }
 
 int main(int argc, char **argv)
 {
-    for (size_t i = 0; argc > 1 && i < sizeof verbs / sizeof *verbs; i++) {
-        if (strcmp(argv[1], verbs[i].name) == 0)
-            return verbs[i].main(argc - 1, argv + 1);
+    struct cli cli = {0};
+
+    if (argc < 2) {
+        help_print(stderr);
+        return CLI_USAGE;
     }
-    if (argc > 1)
-        fprintf(stderr, "adit: there is no verb '%s'\n", argv[1]);
-    usage_print(stderr);
-    return EXIT_USAGE;
+    if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0) {
+        printf("adit %s\n", PACKAGE_VERSION);
+        return CLI_OK;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+        help_print(stdout);
+        return CLI_OK;
+    }
+    cli.verb = cli_verb_find(argv[1]);
+    if (cli.verb == NULL) {
+        cli_complain("there is no verb '%.60s'; `adit help' lists them", argv[1]);
+        return CLI_USAGE;
+    }
+    signal(SIGPIPE, SIG_IGN);
+    int code = cli_parse(&cli, argc - 1, argv + 1);
+    if (code < 0)
+        code = cli.verb->run(&cli);
+    cli_free(&cli);
+    if (fflush(stdout) != 0 && code == CLI_OK)
+        code = CLI_FAILURE;
+    return code;
 }

@@ -206,6 +206,11 @@ static void handle_ticket(struct verbs *verbs, struct control_request *request, 
         }
         addresses[options.address_count++] = text;
     }
+    if (json_is_true(json_object_get(args, "refresh")) &&
+        state_enrol_clear(verbs->context.state) != 0) {
+        control_fail(request, "%s: cannot be written", state_dir(verbs->context.state));
+        return;
+    }
     if (node_ticket(verbs->context.node, &options, &ticket, errbuf, sizeof errbuf) != 0)
         control_fail(request, "%s", errbuf);
     else

@@ -3,7 +3,7 @@
  * Verbs: what the control socket of a running node answers.
  *
  *     status                                           node_status()
- *     ticket  {uses, ttl, addresses}                   {ticket}
+ *     ticket  {uses, ttl, addresses, refresh}          {ticket}
  *     peers; allow, revoke, forget {peer}; rename {peer, name}; allow takes a name too
  *     ping    {peer, count, interval_ms, timeout_ms, until_direct}
  *             events {seq, results: [{path, remote, rtt_ms, active}], why}, then {sent, answered, direct}

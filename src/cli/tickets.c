@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Theory of operation
+ *
+ * Tickets on the command line: where they are read from and written to, and the options that shape a new one.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "config/config_int.h"
+#include "config/ticket.h"
+
+#define TICKET_FILE_MAX_BYTES (2 * TICKET_TEXT_MAX)
+
+bool cli_is_ticket(const char *text)
+{
+    return text[0] == '@' || strcmp(text, "-") == 0 || ticket_looks_like_one(text);
+}
+
+/* Up to TICKET_FILE_MAX_BYTES of a file; NULL: told. */
+static char *text_read(FILE *file, const char *name)
+{
+    char *text = calloc(1, TICKET_FILE_MAX_BYTES + 1);
+
+    if (text == NULL || file == NULL) {
+        cli_complain("ticket %s cannot be read: %s", name, strerror(errno));
+        free(text);
+        return NULL;
+    }
+    size_t len = fread(text, 1, TICKET_FILE_MAX_BYTES + 1, file);
+    if (ferror(file) || len > TICKET_FILE_MAX_BYTES) {
+        cli_complain("%s holds no ticket: %s", name,
+                     ferror(file) ? "it cannot be read" : "it is too long");
+        free(text);
+        return NULL;
+    }
+    text[len] = '\0';
+    return text;
+}
+
+char *cli_read_ticket(const char *from)
+{
+    struct ticket ticket;
+    char *text;
+
+    if (strcmp(from, "-") == 0) {
+        text = text_read(stdin, "on standard input");
+    } else if (from[0] == '@') {
+        FILE *file = fopen(from + 1, "re");
+        text = text_read(file, from + 1);
+        if (file != NULL)
+            fclose(file);
+    } else {
+        text = strdup(from);
+    }
+    if (text == NULL)
+        return NULL;
+    enum ticket_result result = ticket_parse(text, strlen(text), &ticket);
+    if (result != TICKET_OK) {
+        cli_complain("%s%s%s", from[0] == '@' ? from + 1 : "", from[0] == '@' ? ": " : "",
+                     ticket_result_text(result));
+        free(text);
+        text = NULL;
+    }
+    memset(&ticket, 0, sizeof ticket);
+    return text;
+}
+
+int cli_ticket_options(const struct cli *cli, struct node_ticket_options *options,
+                       const char **addresses)
+{
+    const char *uses = cli_value(cli, "uses"), *expires = cli_value(cli, "expires");
+    uint64_t n = NODE_TICKET_USES, us = NODE_TICKET_TTL_S * SEC_US;
+    struct target target;
+
+    *options = (struct node_ticket_options){.addresses = addresses};
+    if (uses != NULL && (value_parse_number(uses, &n) != 0 || n > STATE_USES_MAX)) {
+        cli_complain("--uses %.60s: not a number up to %d", uses, STATE_USES_MAX);
+        return CLI_USAGE;
+    }
+    if (expires != NULL && strcmp(expires, "never") == 0)
+        us = 0;
+    else if (expires != NULL &&
+             (value_parse_duration(expires, &us) != 0 || (us != 0 && us < SEC_US))) {
+        cli_complain("--expires %.60s: no duration of a second or more; write 30m, 12h or 7d, or 0 "
+                     "for a ticket without end",
+                     expires);
+        return CLI_USAGE;
+    }
+    options->uses = (uint32_t)n;
+    options->ttl_s = (int64_t)(us / SEC_US);
+    for (size_t i = 0; i < cli->value_count; i++) {
+        if (strcmp(cli->values[i].name, "address") != 0)
+            continue;
+        if (target_parse(cli->values[i].value, &target) != 0) {
+            cli_complain("--address %.60s: not HOST:PORT", cli->values[i].value);
+            return CLI_USAGE;
+        }
+        addresses[options->address_count++] = cli->values[i].value;
+    }
+    if (options->address_count > TICKET_REACH_MAX) {
+        cli_complain("more than %d addresses do not fit a ticket", TICKET_REACH_MAX);
+        return CLI_USAGE;
+    }
+    return 0;
+}
+
+int cli_write_ticket(const char *path, const char *ticket)
+{
+    size_t len = strlen(path);
+    char *tmp = malloc(len + 8);
+    int fd = -1, rc = -ENOMEM;
+
+    if (tmp == NULL)
+        goto out;
+    memcpy(tmp, path, len);
+    strcpy(tmp + len, ".XXXXXX"); /* mkostemp() makes it 0600 */
+    fd = mkostemp(tmp, O_CLOEXEC);
+    if (fd < 0) {
+        rc = -errno;
+        goto out;
+    }
+    rc = dprintf(fd, "%s\n", ticket) < 0 || close(fd) != 0 || rename(tmp, path) != 0 ? -errno : 0;
+    if (rc != 0)
+        unlink(tmp);
+out:
+    if (rc != 0)
+        cli_complain("ticket file %s: %s", path, err_text(rc));
+    free(tmp);
+    return rc != 0 ? CLI_FAILURE : 0;
+}
