@@ -16,3 +16,7 @@ tests_unit_test_hash_SOURCES = tests/unit/test_hash.c
 tests_unit_test_identity_SOURCES = tests/unit/test_identity.c
 tests_unit_test_tls_context_SOURCES = tests/unit/test_tls_context.c
 tests_unit_test_tls_record_SOURCES = tests/unit/test_tls_record.c
+
+fuzz_targets += tests/fuzz/fuzz-preface tests/fuzz/fuzz-tls-record
+tests_fuzz_fuzz_preface_SOURCES = tests/fuzz/fuzz_preface.c
+tests_fuzz_fuzz_tls_record_SOURCES = tests/fuzz/fuzz_tls_record.c
