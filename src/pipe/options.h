@@ -18,11 +18,11 @@ struct pipe_options {
     uint32_t linger_ms;          /* after pipe_close(): how long to wait for progress in sending what is queued */
     uint32_t idle_timeout_ms;    /* ends with -ETIMEDOUT when nothing was received for so long; 0: never */
     uint32_t read_max;           /* bytes read in one go; 0: the kind's own (256 KiB) */
-    uint32_t queue_max;          /* messages or slices kept per subscription; 0: SUBSCRIPTION_QUEUE_MAX */
-    uint32_t unique_max;         /* duplicate filter: message hashes remembered; 0: off */
+    uint32_t queue_max;          /* pipe_open(): messages or slices kept per subscription; 0: SUBSCRIPTION_QUEUE_MAX */
+    uint32_t unique_max;         /* pipe_open(): duplicate filter, message hashes remembered; 0: off */
     uint32_t send_retries;       /* message pipes: tries again after a transient send error */
     int protocol;                /* third argument of socket(2) */
-    int reset_on_close;          /* SO_LINGER with 0: close sends RST */
+    bool reset_on_close;         /* SO_LINGER with 0: close sends RST, and what the system holds is lost */
     bool reuse_addr, reuse_port; /* SO_REUSEADDR, SO_REUSEPORT before bind */
     bool broadcast;              /* SO_BROADCAST */
     bool v6only;                 /* listeners on IPv6: not IPv4 as well */

@@ -365,6 +365,7 @@ void pipe_got_eof(struct pipe *pipe)
     pipe->flags |= PIPE_GOT_EOF;
     if (pipe->flags & PIPE_IS_CLOSING) return;
     TELL(pipe, eof, pipe);
+    if (pipe->extra && pipe->extra->subscribed) pipe->extra->subscribed(pipe, NULL, NULL);
     for (struct pipe_link *link = &pipe->link; link; link = link->next_out)
         if (link->to && link->coupled) pipe_shutdown(link->to);
 }

@@ -10,11 +10,12 @@
 struct pipe_extra {
     struct pipe_listener *listeners; /* beyond the first; freed slots have events NULL */
     uint32_t listener_cap;
-    void *subscriptions;             /* subscribe.c: struct subscription list */
+    struct subscription *subscriptions; /* subscribe.c */
+    uint32_t queue_max;                 /* the option, for subscriptions that do not say */
     bool (*filter)(struct pipe *pipe, const struct slice *data, const struct addr *from); /* true: drop (unique.c) */
     void *filter_state;
     void (*filter_free)(void *state);
-    /* subscribe.c: hands a message to the subscriptions; and their part of the end. */
+    /* subscribe.c: hands a message (data NULL: the end of file) to the subscriptions; and their part of the end. */
     void (*subscribed)(struct pipe *pipe, const struct slice *data, const struct addr *from);
     void (*subscribed_end)(struct pipe *pipe, int why);
     struct defer up; /* pipe_up_soon() */

@@ -25,6 +25,8 @@
 #include <fcntl.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "pipe/tcp_int.h"
@@ -100,6 +102,10 @@ static void set_idle_timer(struct tcp_pipe *tcp)
 /* Everything is sent and our direction is to be finished. */
 static void tcp_finish_writing(struct tcp_pipe *tcp)
 {
+    if (tcp->reset_on_close && tcp->base.flags & PIPE_IS_CLOSING) {
+        tcp_over(tcp, 0);
+        return;
+    }
     if (!tcp->shut) {
         tcp->shut = true;
         shutdown(tcp->fd, SHUT_WR);
@@ -475,6 +481,7 @@ struct tcp_pipe *tcp_new(struct loop *loop, int fd, const struct pipe_options *o
     tcp->writable = !connecting;
     tcp->read_blocks = 1;
     tcp->keep_fd = options->keep_fd;
+    tcp->reset_on_close = options->reset_on_close;
     tcp->linger_ms = options->linger_ms;
     tcp->idle_ms = options->idle_timeout_ms;
     tcp->read_max = options->read_max;
@@ -521,6 +528,28 @@ struct pipe *tcp_open(struct loop *loop, const struct addr *to, const struct pip
     }
     if (options->connect_timeout_ms) timer_set_in(loop, &tcp->timer, options->connect_timeout_ms * MS_US);
     return &tcp->base;
+}
+
+struct pipe *tcp_open_unix(struct loop *loop, const char *path, const struct pipe_options *options)
+{
+    struct sockaddr_un sun = {.sun_family = AF_UNIX};
+    struct tcp_pipe *tcp = NULL;
+    int error, fd;
+
+    if (strlen(path) >= sizeof(sun.sun_path)) {
+        errno = ENAMETOOLONG;
+        return NULL;
+    }
+    memcpy(sun.sun_path, path, strlen(path));
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) return NULL;
+    /* It connects at once or not at all (EAGAIN: the server's backlog is full). */
+    if (connect(fd, (struct sockaddr *)&sun, sizeof(sun)) == 0 && (tcp = tcp_new(loop, fd, options, true)))
+        return &tcp->base;
+    error = errno;
+    close(fd);
+    errno = error;
+    return NULL;
 }
 
 int tcp_set_nonblocking(int fd)

@@ -10,6 +10,8 @@
 
 /* Starts connecting; the pipe is up (or over) later. NULL: no memory or socket (errno says why). options may be NULL. */
 struct pipe *tcp_open(struct loop *loop, const struct addr *to, const struct pipe_options *options);
+/* The same to a UNIX socket. */
+struct pipe *tcp_open_unix(struct loop *loop, const char *path, const struct pipe_options *options);
 /* Wraps a connected stream socket (TCP or UNIX), which is the pipe's from now on; it is made non-blocking. The pipe is up at once (no `up` is told);
  * reading begins after the current callback. */
 struct pipe *tcp_wrap(struct loop *loop, int fd, const struct pipe_options *options);
