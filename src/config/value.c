@@ -15,6 +15,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "config/ticket.h"
+
 /* A number with a scale, as in "1.5" times 1024: integer arithmetic, three decimals. Advances *text. */
 static int scaled_parse(const char **text, uint64_t *milli)
 {
@@ -423,6 +425,17 @@ static int set_route(const char *text, struct list *list, char *why)
     return rc;
 }
 
+static int set_ticket(const char *text, char **field, char *why)
+{
+    struct ticket ticket;
+    enum ticket_result result = ticket_parse(text, strlen(text), &ticket);
+
+    memset(&ticket, 0, sizeof ticket);
+    if (result != TICKET_OK)
+        return refuse(why, "%s", ticket_result_text(result));
+    return set_string(text, field);
+}
+
 int value_set(const struct config_key *key, const char *text, void *field, char *why)
 {
     struct target target;
@@ -465,9 +478,7 @@ int value_set(const struct config_key *key, const char *text, void *field, char 
             return refuse(why, "'%.60s' is no node ID; `adit key` shows a node's", text);
         return 0;
     case CONFIG_TICKET:
-        if (strncmp(text, "adit1", 5) != 0)
-            return refuse(why, "this is no ticket: one starts with adit1");
-        return set_string(text, field);
+        return set_ticket(text, field, why);
     case CONFIG_ADDRS:
     case CONFIG_RESOLVERS:
         return set_addr(key, text, field, why);

@@ -195,7 +195,7 @@ static void test_mistakes(void **state)
                  "'.'");
     expect_error("[peer home]\nadmit = yes\n",
                  "configuration: [peer home] has neither id nor ticket");
-    expect_error("[peer home]\nid = abc\n[peer x]\nticket = adit1x\n",
+    expect_error("[peer home]\nid = abc\n",
                  "t.conf:2: peer.id: 'abc' is no node ID; `adit key` shows a node's");
     expect_error("[peer a]\nid = " ID_TEXT "\n[peer b]\nid=" ID_TEXT "\n",
                  "configuration: [peer a] and [peer b] have the same id");
