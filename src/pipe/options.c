@@ -2,8 +2,9 @@
 /*
  * Theory of operation
  *
- * Puts the options of a pipe on a fresh socket: explicit interface and mark first (they decide the route), then reuse, then the
- * local address. What the system refuses is returned, not ignored: an explicit route that is not taken would be worse than an error.
+ * Puts the options of a pipe on a fresh socket: explicit interface and mark first (they decide the
+ * route), then reuse, then the local address. What the system refuses is returned, not ignored: an
+ * explicit route that is not taken would be worse than an error.
  */
 #include "pipe/options.h"
 
@@ -30,9 +31,11 @@ static int bind_local(const struct pipe_options *options, int fd)
     socklen_t len = addr_to_sockaddr(&options->local, &sa), int_len = sizeof(int);
     int type = 0;
 
-    /* An address without a port: let TCP choose the port at connect, when the whole 4-tuple is known. */
+    /* An address without a port: let TCP choose the port at connect, when the whole 4-tuple is
+     * known. */
     getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &int_len);
-    if (options->local.port == 0 && type == SOCK_STREAM) set_int(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+    if (options->local.port == 0 && type == SOCK_STREAM)
+        set_int(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
     return bind(fd, (struct sockaddr *)&sa, len) < 0 ? -errno : 0;
 }
 
@@ -42,16 +45,26 @@ int pipe_options_apply(const struct pipe_options *options, int fd, int family)
 
     if (options->interface[0]) {
         size_t len = strnlen(options->interface, IF_NAMESIZE);
-        if (setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, options->interface, (socklen_t)len) < 0) return -errno;
+        if (setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, options->interface, (socklen_t)len) < 0)
+            return -errno;
     }
-    if (options->mark) r = set_int(fd, SOL_SOCKET, SO_MARK, (int)options->mark);
-    if (!r && options->reuse_addr) r = set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
-    if (!r && options->reuse_port) r = set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1);
-    if (!r && options->broadcast) r = set_int(fd, SOL_SOCKET, SO_BROADCAST, 1);
-    if (!r && options->reset_on_close) r = set_linger_reset(fd);
-    if (!r && family == AF_INET6) r = set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, options->v6only);
-    if (!r && options->ttl && family == AF_INET) r = set_int(fd, IPPROTO_IP, IP_TTL, options->ttl);
-    if (!r && options->ttl && family == AF_INET6) r = set_int(fd, IPPROTO_IPV6, IPV6_UNICAST_HOPS, options->ttl);
-    if (!r && addr_is_set(&options->local)) r = bind_local(options, fd);
+    if (options->mark)
+        r = set_int(fd, SOL_SOCKET, SO_MARK, (int)options->mark);
+    if (!r && options->reuse_addr)
+        r = set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    if (!r && options->reuse_port)
+        r = set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+    if (!r && options->broadcast)
+        r = set_int(fd, SOL_SOCKET, SO_BROADCAST, 1);
+    if (!r && options->reset_on_close)
+        r = set_linger_reset(fd);
+    if (!r && family == AF_INET6)
+        r = set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, options->v6only);
+    if (!r && options->ttl && family == AF_INET)
+        r = set_int(fd, IPPROTO_IP, IP_TTL, options->ttl);
+    if (!r && options->ttl && family == AF_INET6)
+        r = set_int(fd, IPPROTO_IPV6, IPV6_UNICAST_HOPS, options->ttl);
+    if (!r && addr_is_set(&options->local))
+        r = bind_local(options, fd);
     return r;
 }

@@ -13,32 +13,39 @@
 #include "base/addr.h"
 
 struct pipe_options {
+    /* Times in milliseconds. */
     uint32_t connect_timeout_ms; /* TCP connect; 0: the system's */
     uint32_t tls_timeout_ms;     /* TLS handshake, from the connection on */
-    uint32_t linger_ms;          /* after pipe_close(): how long to wait for progress in sending what is queued */
-    uint32_t idle_timeout_ms;    /* ends with -ETIMEDOUT when nothing was received for so long; 0: never */
-    uint32_t read_max;           /* bytes read in one go; 0: the kind's own (256 KiB) */
-    uint32_t queue_max;          /* pipe_open(): messages or slices kept per subscription; 0: SUBSCRIPTION_QUEUE_MAX */
-    uint32_t unique_max;         /* pipe_open(): duplicate filter, message hashes remembered; 0: off */
-    uint32_t send_retries;       /* message pipes: tries again after a transient send error */
-    int protocol;                /* third argument of socket(2) */
-    bool reset_on_close;         /* SO_LINGER with 0: close sends RST, and what the system holds is lost */
+    uint32_t linger_ms;          /* after pipe_close(): wait for progress in sending the queue */
+    uint32_t idle_timeout_ms;    /* nothing received for so long: ends, -ETIMEDOUT; 0: never */
+
+    uint32_t read_max;     /* bytes read in one go; 0: the kind's own (256 KiB) */
+    uint32_t send_retries; /* message pipes: tries again after a transient send error */
+    int protocol;          /* third argument of socket(2) */
+    bool reset_on_close;   /* SO_LINGER with 0: close sends RST, what the system holds is lost */
     bool reuse_addr, reuse_port; /* SO_REUSEADDR, SO_REUSEPORT before bind */
     bool broadcast;              /* SO_BROADCAST */
     bool v6only;                 /* listeners on IPv6: not IPv4 as well */
     bool keep_fd;                /* leave the descriptor open when the pipe ends */
-    struct addr local;           /* explicit route: source address and port; unset: the system's choice */
-    char interface[IF_NAMESIZE]; /* explicit interface: SO_BINDTODEVICE; "": any */
+
+    /* The explicit route; what the system refuses is an error. */
+    struct addr local;           /* source address and port; unset: the system's choice */
+    char interface[IF_NAMESIZE]; /* SO_BINDTODEVICE; "": any */
     uint32_t mark;               /* SO_MARK; 0: none */
     uint8_t ttl;                 /* IP_TTL / IPV6_UNICAST_HOPS; 0: the system's */
+
+    /* Applied by pipe_open() only; else by pipe_subscribe() and pipe_drop_duplicates(). */
+    uint32_t queue_max;  /* messages or slices a subscription keeps; 0: SUBSCRIPTION_QUEUE_MAX */
+    uint32_t unique_max; /* duplicate filter: messages remembered; 0: off */
 };
 
-#define PIPE_OPTIONS_DEFAULT \
-    { \
+#define PIPE_OPTIONS_DEFAULT                                                                       \
+    {                                                                                              \
         .connect_timeout_ms = 10000, .tls_timeout_ms = 5000, .linger_ms = 10000, .send_retries = 2 \
     }
 
-/* Applies what is set to a new socket, before bind and connect, and binds it when local or reuse ask for it. 0 or a negated errno. */
+/* Applies what is set to a new socket, before bind and connect, and binds it when local or reuse
+ * ask for it. 0 or a negated errno. */
 int pipe_options_apply(const struct pipe_options *options, int fd, int family);
 
 #endif

@@ -2,22 +2,26 @@
 /*
  * Theory of operation
  *
- * A pair is two ends and two wires, one each way. A wire is a queue of items (data, or the sender's finish, close or reset),
- * each with the time at which it arrives: after what was written before it has been sent at `rate`, and `delay_us` later.
- * A timer wakes the wire for its first item. What has arrived is delivered as far as the receiver's budget goes; an
- * item of up to BLOCK_BYTES stays whole, as a TLS record does.
+ * A pair is two ends and two wires, one each way. A wire is a queue of items (data, or the sender's
+ * finish, close or reset), each with the time at which it arrives: after what was written before it
+ * has been sent at `rate`, and `delay_us` later. A timer wakes the wire for its first item. What
+ * has arrived is delivered as far as the receiver's budget goes; an item of up to BLOCK_BYTES stays
+ * whole, as a TLS record does.
  *
- * Time: on a virtual loop an item takes at least a microsecond, so that two ends answering each other for ever still let
- * time pass; on a real loop it is delivered in the next turn at the earliest, so that they let others run.
+ * Time: on a virtual loop an item takes at least a microsecond, so that two ends answering each
+ * other for ever still let time pass; on a real loop it is delivered in the next turn at the
+ * earliest, so that they let others run.
  *
- * Cut: a cut wire delivers nothing. Streams lose nothing: after the cut everything arrives as much later as it lasted.
- * Message pairs lose what is in flight and what is sent meanwhile.
+ * Cut: a cut wire delivers nothing. Streams lose nothing: after the cut everything arrives as much
+ * later as it lasted. Message pairs lose what is in flight and what is sent meanwhile.
  *
- * End: the closing end is over at once; what it wrote still arrives, then its eof, then the other's end (0). A reset discards
- * both directions and ends the other with -ECONNRESET, paused or not. Both directions finished is an end too.
+ * End: the closing end is over at once; what it wrote still arrives, then its eof, then the other's
+ * end (0). A reset discards both directions and ends the other with -ECONNRESET, paused or not.
+ * Both directions finished is an end too.
  *
- * Limits: `buffer` bytes a wire, then pipe_room() is 0; streams take more if the caller insists, message pairs drop what is
- * sent beyond it and beyond MESSAGES_MAX messages. Both ends' memory lives until each end is over.
+ * Limits: `buffer` bytes a wire, then pipe_room() is 0; streams take more if the caller insists,
+ * message pairs drop what is sent beyond it and beyond MESSAGES_MAX messages. Both ends' memory
+ * lives until each end is over.
  */
 #include "pipe/pair.h"
 
@@ -25,10 +29,10 @@
 #include <string.h>
 
 #define BUFFER_DEFAULT_BYTES ((size_t)256 * 1024)
-#define TURN_BYTES ((size_t)512 * 1024)
-#define MESSAGES_MAX 4096
-#define RING_MIN 4
-#define SECRET_WORDS 4
+#define TURN_BYTES           ((size_t)512 * 1024)
+#define MESSAGES_MAX         4096
+#define RING_MIN             4
+#define SECRET_WORDS         4
 
 enum item_kind { ITEM_DATA, ITEM_EOF, ITEM_CLOSE, ITEM_RESET };
 
@@ -103,8 +107,10 @@ static void wire_push(struct wire *wire, enum item_kind kind, struct slice *data
         uint32_t cap = wire->cap ? wire->cap * 2 : RING_MIN;
         struct item *ring = malloc(cap * sizeof(*ring));
 
-        if (!ring) abort();
-        for (uint32_t i = 0; i < wire->count; i++) ring[i] = wire->ring[(wire->head + i) & (wire->cap - 1)];
+        if (!ring)
+            abort();
+        for (uint32_t i = 0; i < wire->count; i++)
+            ring[i] = wire->ring[(wire->head + i) & (wire->cap - 1)];
         free(wire->ring);
         wire->ring = ring;
         wire->cap = cap;
@@ -182,12 +188,16 @@ static void wire_send(struct wire *wire, enum item_kind kind, struct slice *data
     bool first = wire->count == 0;
     uint64_t due;
 
-    if (wire->free_at < now) wire->free_at = now;
-    if (data && options->rate) wire->free_at += data->len * SEC_US / options->rate;
+    if (wire->free_at < now)
+        wire->free_at = now;
+    if (data && options->rate)
+        wire->free_at += data->len * SEC_US / options->rate;
     due = wire->free_at + options->delay_us;
-    if (due == now && loop_is_virtual(wire->pair->loop)) due++;
+    if (due == now && loop_is_virtual(wire->pair->loop))
+        due++;
     wire_push(wire, kind, data, due);
-    if (first) wire_schedule(wire);
+    if (first)
+        wire_schedule(wire);
 }
 
 /* --- Delivery --- */
@@ -219,7 +229,8 @@ static void wire_deliver_control(struct wire *wire, struct pipe *to)
         break;
     case ITEM_EOF:
         pipe_got_eof(to);
-        if (to->flags & PIPE_SENT_EOF) pipe_is_over(to, 0);
+        if (to->flags & PIPE_SENT_EOF)
+            pipe_is_over(to, 0);
         break;
     case ITEM_CLOSE:
         pipe_is_over(to, 0);
@@ -244,23 +255,28 @@ static void on_wire(void *arg)
     const struct item *item;
 
     wire->blocked = false;
-    while (!pair->cut && is_alive(to) && (item = wire_first(wire)) && item->due <= loop_now(pair->loop)) {
+    while (!pair->cut && is_alive(to) && (item = wire_first(wire)) &&
+           item->due <= loop_now(pair->loop)) {
         size_t budget = pipe_read_budget(&to->base);
 
         if (budget == 0 && item->kind != ITEM_RESET) {
             wire->blocked = true;
             break;
         }
-        if (turn >= TURN_BYTES) break;
+        if (turn >= TURN_BYTES)
+            break;
         turn += item->data.len;
         if (item->kind == ITEM_DATA)
             wire_deliver_data(wire, &to->base, budget);
         else
             wire_deliver_control(wire, &to->base);
     }
-    if (!is_alive(to)) wire_clear(wire);
-    if (!wire->blocked) wire_schedule(wire);
-    if (wire->bytes < before && is_alive(from)) pipe_has_room(&from->base);
+    if (!is_alive(to))
+        wire_clear(wire);
+    if (!wire->blocked)
+        wire_schedule(wire);
+    if (wire->bytes < before && is_alive(from))
+        pipe_has_room(&from->base);
 }
 
 /* --- The pipe --- */
@@ -279,7 +295,8 @@ static void pair_write(struct pipe *pipe, struct slice *data, const struct addr 
         else
             wire_send(wire, ITEM_DATA, data);
     } else {
-        while (pair->options.rate && data->len > BLOCK_BYTES) { /* a long write arrives bit by bit */
+        while (pair->options.rate &&
+               data->len > BLOCK_BYTES) { /* a long write arrives bit by bit */
             struct slice part = slice_part(data, 0, BLOCK_BYTES);
             data->data += BLOCK_BYTES;
             data->len -= BLOCK_BYTES;
@@ -307,8 +324,10 @@ static size_t pair_queued(const struct pipe *pipe)
     const struct pair *pair = wire->pair;
     uint64_t now = loop_now(pair->loop), back;
 
-    if (pair->cut || wire->blocked) return wire->bytes;
-    if (!pair->options.rate || wire->free_at <= now) return 0;
+    if (pair->cut || wire->blocked)
+        return wire->bytes;
+    if (!pair->options.rate || wire->free_at <= now)
+        return 0;
     back = (wire->free_at - now) * pair->options.rate / SEC_US;
     return back < wire->bytes ? (size_t)back : wire->bytes;
 }
@@ -320,8 +339,10 @@ static void pair_resume(struct pipe *pipe)
 
 static void pair_shutdown(struct pipe *pipe)
 {
-    if (is_alive(end_of(pipe)->pair->ends[1 - end_of(pipe)->side])) wire_send(wire_out(pipe), ITEM_EOF, NULL);
-    if (pipe->flags & PIPE_GOT_EOF) pipe_is_over(pipe, 0);
+    if (is_alive(end_of(pipe)->pair->ends[1 - end_of(pipe)->side]))
+        wire_send(wire_out(pipe), ITEM_EOF, NULL);
+    if (pipe->flags & PIPE_GOT_EOF)
+        pipe_is_over(pipe, 0);
 }
 
 static void pair_close(struct pipe *pipe, int why)
@@ -335,7 +356,8 @@ static void pair_close(struct pipe *pipe, int why)
             out->free_at = 0; /* what it waited behind is gone */
             wire_send(out, ITEM_RESET, NULL);
         } else {
-            if (!(pipe->flags & PIPE_SENT_EOF)) wire_send(out, ITEM_EOF, NULL);
+            if (!(pipe->flags & PIPE_SENT_EOF))
+                wire_send(out, ITEM_EOF, NULL);
             wire_send(out, ITEM_CLOSE, NULL);
         }
     }
@@ -344,8 +366,10 @@ static void pair_close(struct pipe *pipe, int why)
 
 static int pair_addrs(const struct pipe *pipe, struct addr *local, struct addr *remote)
 {
-    if (local) *local = side_addr(end_of(pipe)->side);
-    if (remote) *remote = side_addr(1 - end_of(pipe)->side);
+    if (local)
+        *local = side_addr(end_of(pipe)->side);
+    if (remote)
+        *remote = side_addr(1 - end_of(pipe)->side);
     return 0;
 }
 
@@ -362,20 +386,22 @@ static uint64_t mix_bytes(uint64_t state, const void *bytes, size_t len)
 {
     const uint8_t *at = bytes;
 
-    for (size_t i = 0; i < len; i++) state = mix(state, at[i]);
+    for (size_t i = 0; i < len; i++)
+        state = mix(state, at[i]);
     return mix(state, len);
 }
 
-/* Not cryptography: both ends are in this process. It only has to be equal at both, and different for
- * another pair, label or context. */
-static int pair_exporter(struct pipe *pipe, const char *label, const void *context, size_t context_len, void *out,
-                         size_t len)
+/* Not cryptography: both ends are in this process. It only has to be equal at both, and different
+ * for another pair, label or context. */
+static int pair_exporter(struct pipe *pipe, const char *label, const void *context,
+                         size_t context_len, void *out, size_t len)
 {
     const struct pair *pair = end_of(pipe)->pair;
     uint8_t *to = out;
     uint64_t state = 0;
 
-    for (int i = 0; i < SECRET_WORDS; i++) state = mix(state, pair->secret[i]);
+    for (int i = 0; i < SECRET_WORDS; i++)
+        state = mix(state, pair->secret[i]);
     state = mix_bytes(state, label, strlen(label));
     state = mix_bytes(state, context, context_len);
     for (size_t done = 0; done < len; done += sizeof(state)) {
@@ -395,17 +421,19 @@ static void pair_destroy(struct pipe *pipe)
     wire_clear(&pair->wires[1 - end->side]);
     pair->ends[end->side] = NULL;
     free(end);
-    if (pair->ends[0] || pair->ends[1]) return;
+    if (pair->ends[0] || pair->ends[1])
+        return;
     wire_clear(&pair->wires[0]);
     wire_clear(&pair->wires[1]);
     free(pair);
 }
 
-#define PAIR_OPS(keeps_messages) \
-    { \
+#define PAIR_OPS(keeps_messages)                                                              \
+    {                                                                                         \
         .kind = "pair", .messages = (keeps_messages), .write = pair_write, .room = pair_room, \
-        .queued = pair_queued, .resume = pair_resume, .shutdown = pair_shutdown, .close = pair_close, \
-        .addrs = pair_addrs, .exporter = pair_exporter, .destroy = pair_destroy \
+        .queued = pair_queued, .resume = pair_resume, .shutdown = pair_shutdown,              \
+        .close = pair_close, .addrs = pair_addrs, .exporter = pair_exporter,                  \
+        .destroy = pair_destroy                                                               \
     }
 
 static const struct pipe_ops stream_ops = PAIR_OPS(false);
@@ -414,7 +442,8 @@ static const struct pipe_ops message_ops = PAIR_OPS(true);
 int pair_new(struct loop *loop, const struct pair_options *options, struct pipe *ends[2])
 {
     struct pair *pair = calloc(1, sizeof(*pair));
-    struct pair_end *made[2] = {calloc(1, sizeof(struct pair_end)), calloc(1, sizeof(struct pair_end))};
+    struct pair_end *made[2] = {calloc(1, sizeof(struct pair_end)),
+                                calloc(1, sizeof(struct pair_end))};
 
     if (!pair || !made[0] || !made[1]) {
         free(pair);
@@ -423,8 +452,10 @@ int pair_new(struct loop *loop, const struct pair_options *options, struct pipe 
         return -ENOMEM;
     }
     pair->loop = loop;
-    if (options) pair->options = *options;
-    if (!pair->options.buffer) pair->options.buffer = BUFFER_DEFAULT_BYTES;
+    if (options)
+        pair->options = *options;
+    if (!pair->options.buffer)
+        pair->options.buffer = BUFFER_DEFAULT_BYTES;
     loop_random(loop, pair->secret, sizeof(pair->secret));
     for (int i = 0; i < 2; i++) {
         struct wire *wire = &pair->wires[i];
@@ -448,17 +479,21 @@ void pair_cut(struct pipe *end, bool cut)
     struct pair *pair = end_of(end)->pair;
     uint64_t now = loop_now(pair->loop);
 
-    if (pair->cut == cut) return;
+    if (pair->cut == cut)
+        return;
     pair->cut = cut;
-    if (cut) pair->cut_at = now;
+    if (cut)
+        pair->cut_at = now;
     for (int i = 0; i < 2; i++) {
         struct wire *wire = &pair->wires[i];
         uint64_t lasted = now - pair->cut_at;
 
-        if (cut && pair->options.messages) wire_drop_data(wire);
+        if (cut && pair->options.messages)
+            wire_drop_data(wire);
         for (uint32_t k = 0; !cut && k < wire->count; k++)
             wire->ring[(wire->head + k) & (wire->cap - 1)].due += lasted;
-        if (!cut && wire->free_at > pair->cut_at) wire->free_at += lasted;
+        if (!cut && wire->free_at > pair->cut_at)
+            wire->free_at += lasted;
         wire_schedule(wire);
     }
 }

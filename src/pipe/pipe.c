@@ -2,22 +2,26 @@
 /*
  * Theory of operation
  *
- * The common part of all pipes: listeners, links, and the order of events. A kind (tcp.c, tls.c, ...) owns the
- * descriptor or the state; it tells this module what happened (pipe_now_up, pipe_deliver, pipe_got_eof, pipe_has_room,
- * pipe_is_over) and is told what to do through its pipe_ops.
+ * The common part of all pipes: listeners, links, and the order of events. A kind (tcp.c, tls.c,
+ * ...) owns the descriptor or the state; it tells this module what happened (pipe_now_up,
+ * pipe_deliver, pipe_got_eof, pipe_has_room, pipe_is_over) and is told what to do through its
+ * pipe_ops.
  *
- * Delivery: what is received goes to the listeners, to the subscriptions, and down the links. A pipe with exactly one link
- * out and nothing else, the common case, passes its slice on without touching a count.
+ * Delivery: what is received goes to the listeners, to the subscriptions, and down the links. A
+ * pipe with exactly one link out and nothing else, the common case, passes its slice on without
+ * touching a count.
  *
- * Back-pressure: a kind asks pipe_read_budget() before it reads; that is 0 while the pipe is paused, while a subscription holds
- * it, or while one of its sinks has no room. When a sink has room again it calls pipe_has_room(), which
- * resumes the sources linked into it.
+ * Back-pressure: a kind asks pipe_read_budget() before it reads; that is 0 while the pipe is
+ * paused, while a subscription holds it, or while one of its sinks has no room. When a sink has
+ * room again it calls pipe_has_room(), which resumes the sources linked into it.
  *
- * End: pipe_is_over() marks the pipe, cuts its links (a coupled one closes or aborts the other side) and schedules the rest:
- * `end` is told from the loop, then the kind destroys the pipe. Between pipe_is_over() and the end nothing is delivered.
+ * End: pipe_is_over() marks the pipe, cuts its links (a coupled one closes or aborts the other
+ * side) and schedules the rest: `end` is told from the loop, then the kind destroys the pipe.
+ * Between pipe_is_over() and the end nothing is delivered.
  *
- * Callbacks may do anything to any pipe: close it, link it, remove themselves. That is safe because pipes are only freed from
- * the loop (finish()), and a link's memory only with the pipe it leads out of; a freed slot is used again.
+ * Callbacks may do anything to any pipe: close it, link it, remove themselves. That is safe because
+ * pipes are only freed from the loop (finish()), and a link's memory only with the pipe it leads
+ * out of; a freed slot is used again.
  *
  * Limits: PIPE_LISTENERS_MAX listeners; links are bounded by the number of pipes.
  */
@@ -34,7 +38,8 @@ struct pipe_extra *pipe_extra(struct pipe *pipe)
 {
     if (!pipe->extra) {
         pipe->extra = calloc(1, sizeof(*pipe->extra));
-        if (!pipe->extra) abort();
+        if (!pipe->extra)
+            abort();
     }
     return pipe->extra;
 }
@@ -57,11 +62,14 @@ int pipe_add_listener(struct pipe *pipe, const struct pipe_events *events, void 
             return 0;
         }
     }
-    if (extra->listener_cap + 1 >= PIPE_LISTENERS_MAX) return ADIT_EFULL;
+    if (extra->listener_cap + 1 >= PIPE_LISTENERS_MAX)
+        return ADIT_EFULL;
     uint32_t cap = extra->listener_cap ? extra->listener_cap * 2 : 2;
-    if (cap > PIPE_LISTENERS_MAX - 1) cap = PIPE_LISTENERS_MAX - 1;
+    if (cap > PIPE_LISTENERS_MAX - 1)
+        cap = PIPE_LISTENERS_MAX - 1;
     struct pipe_listener *grown = realloc(extra->listeners, cap * sizeof(*grown));
-    if (!grown) abort();
+    if (!grown)
+        abort();
     memset(grown + extra->listener_cap, 0, (cap - extra->listener_cap) * sizeof(*grown));
     grown[extra->listener_cap] = listener;
     extra->listeners = grown;
@@ -85,14 +93,16 @@ void pipe_del_listener(struct pipe *pipe, const struct pipe_events *events, void
 }
 
 /* Calls event for every listener; one added during the call may or may not hear it. */
-#define TELL(pipe, event, ...) \
-    do { \
-        struct pipe_listener tell_ = (pipe)->listener; \
-        if (tell_.events && tell_.events->event) tell_.events->event(__VA_ARGS__, tell_.arg); \
+#define TELL(pipe, event, ...)                                                           \
+    do {                                                                                 \
+        struct pipe_listener tell_ = (pipe)->listener;                                   \
+        if (tell_.events && tell_.events->event)                                         \
+            tell_.events->event(__VA_ARGS__, tell_.arg);                                 \
         for (uint32_t i_ = 0; (pipe)->extra && i_ < (pipe)->extra->listener_cap; i_++) { \
-            tell_ = (pipe)->extra->listeners[i_]; \
-            if (tell_.events && tell_.events->event) tell_.events->event(__VA_ARGS__, tell_.arg); \
-        } \
+            tell_ = (pipe)->extra->listeners[i_];                                        \
+            if (tell_.events && tell_.events->event)                                     \
+                tell_.events->event(__VA_ARGS__, tell_.arg);                             \
+        }                                                                                \
     } while (0)
 
 /* --- Links --- */
@@ -103,7 +113,8 @@ static void link_attach(struct pipe_link *link, struct pipe *from, struct pipe *
     link->to = to;
     link->coupled = coupled;
     link->next_in = to->links_in;
-    if (link->next_in) link->next_in->prev_in = &link->next_in;
+    if (link->next_in)
+        link->next_in->prev_in = &link->next_in;
     link->prev_in = &to->links_in;
     to->links_in = link;
 }
@@ -111,14 +122,16 @@ static void link_attach(struct pipe_link *link, struct pipe *from, struct pipe *
 static void link_detach(struct pipe_link *link)
 {
     *link->prev_in = link->next_in;
-    if (link->next_in) link->next_in->prev_in = link->prev_in;
+    if (link->next_in)
+        link->next_in->prev_in = link->prev_in;
     link->to = NULL;
 }
 
 static struct pipe_link *link_find(struct pipe *from, const struct pipe *to)
 {
     for (struct pipe_link *link = &from->link; link; link = link->next_out)
-        if (link->to == to) return link;
+        if (link->to == to)
+            return link;
     return NULL;
 }
 
@@ -126,7 +139,8 @@ static int link_add(struct pipe *from, struct pipe *to, bool coupled)
 {
     struct pipe_link *link;
 
-    if ((from->flags | to->flags) & PIPE_IS_OVER) return ADIT_ECLOSED;
+    if ((from->flags | to->flags) & PIPE_IS_OVER)
+        return ADIT_ECLOSED;
     if ((link = link_find(from, to))) {
         link->coupled |= coupled;
         return 0;
@@ -134,12 +148,14 @@ static int link_add(struct pipe *from, struct pipe *to, bool coupled)
     link = link_find(from, NULL); /* a free one, the inline one first */
     if (!link) {
         link = calloc(1, sizeof(*link));
-        if (!link) return -ENOMEM;
+        if (!link)
+            return -ENOMEM;
         link->next_out = from->link.next_out;
         from->link.next_out = link;
     }
     link_attach(link, from, to, coupled);
-    if (coupled && (from->flags & PIPE_GOT_EOF)) pipe_shutdown(to);
+    if (coupled && (from->flags & PIPE_GOT_EOF))
+        pipe_shutdown(to);
     pipe_resume(from);
     return 0;
 }
@@ -147,7 +163,8 @@ static int link_add(struct pipe *from, struct pipe *to, bool coupled)
 /* Lets a source read again, unless its user has paused it. */
 static void wake_source(struct pipe *from)
 {
-    if (!(from->flags & (PIPE_IS_PAUSED | PIPE_IS_OVER | PIPE_IS_CLOSING))) from->ops->resume(from);
+    if (!(from->flags & (PIPE_IS_PAUSED | PIPE_IS_OVER | PIPE_IS_CLOSING)))
+        from->ops->resume(from);
 }
 
 int pipe_add_pipe(struct pipe *from, struct pipe *to)
@@ -159,7 +176,8 @@ void pipe_del_pipe(struct pipe *from, struct pipe *to)
 {
     struct pipe_link *link = link_find(from, to);
 
-    if (!link) return;
+    if (!link)
+        return;
     link_detach(link);
     wake_source(from); /* the one that left may have held it */
 }
@@ -168,9 +186,11 @@ int pipe_link(struct pipe *a, struct pipe *b)
 {
     int r = link_add(a, b, true);
 
-    if (r) return r;
+    if (r)
+        return r;
     r = link_add(b, a, true);
-    if (r) pipe_del_pipe(a, b);
+    if (r)
+        pipe_del_pipe(a, b);
     return r;
 }
 
@@ -207,15 +227,18 @@ int pipe_write_copy(struct pipe *pipe, const void *bytes, size_t len)
 
 int pipe_send(struct pipe *pipe, const void *bytes, size_t len, bool more)
 {
-    if (pipe->flags & (PIPE_IS_OVER | PIPE_IS_CLOSING | PIPE_SENT_EOF)) return ADIT_ECLOSED;
-    if (!pipe->ops->send) return pipe_write_copy(pipe, bytes, len);
+    if (pipe->flags & (PIPE_IS_OVER | PIPE_IS_CLOSING | PIPE_SENT_EOF))
+        return ADIT_ECLOSED;
+    if (!pipe->ops->send)
+        return pipe_write_copy(pipe, bytes, len);
     pipe->bytes_out += len;
     return pipe->ops->send(pipe, bytes, len, more);
 }
 
 size_t pipe_room(const struct pipe *pipe)
 {
-    if (pipe->flags & (PIPE_IS_OVER | PIPE_IS_CLOSING | PIPE_SENT_EOF)) return 0;
+    if (pipe->flags & (PIPE_IS_OVER | PIPE_IS_CLOSING | PIPE_SENT_EOF))
+        return 0;
     return pipe->ops->room(pipe);
 }
 
@@ -232,20 +255,24 @@ void pipe_pause(struct pipe *pipe)
 void pipe_resume(struct pipe *pipe)
 {
     pipe->flags &= ~(uint32_t)PIPE_IS_PAUSED;
-    if (!(pipe->flags & (PIPE_IS_OVER | PIPE_IS_CLOSING))) pipe->ops->resume(pipe);
+    if (!(pipe->flags & (PIPE_IS_OVER | PIPE_IS_CLOSING)))
+        pipe->ops->resume(pipe);
 }
 
 void pipe_shutdown(struct pipe *pipe)
 {
-    if (pipe->flags & (PIPE_IS_OVER | PIPE_IS_CLOSING | PIPE_SENT_EOF)) return;
+    if (pipe->flags & (PIPE_IS_OVER | PIPE_IS_CLOSING | PIPE_SENT_EOF))
+        return;
     pipe->flags |= PIPE_SENT_EOF;
     pipe->ops->shutdown(pipe);
 }
 
 static void pipe_end_with(struct pipe *pipe, int why)
 {
-    if (pipe->flags & PIPE_IS_OVER) return;
-    if ((pipe->flags & PIPE_IS_CLOSING) && why == 0) return;
+    if (pipe->flags & PIPE_IS_OVER)
+        return;
+    if ((pipe->flags & PIPE_IS_CLOSING) && why == 0)
+        return;
     pipe->flags |= PIPE_IS_CLOSING;
     pipe->ops->close(pipe, why);
 }
@@ -267,14 +294,16 @@ bool pipe_is_up(const struct pipe *pipe)
 
 int pipe_addrs(const struct pipe *pipe, struct addr *local, struct addr *remote)
 {
-    if (!pipe->ops->addrs) return -ENOTSUP;
+    if (!pipe->ops->addrs)
+        return -ENOTSUP;
     return pipe->ops->addrs(pipe, local, remote);
 }
 
-int pipe_exporter(struct pipe *pipe, const char *label, const void *context, size_t context_len, void *out,
-    size_t len)
+int pipe_exporter(struct pipe *pipe, const char *label, const void *context, size_t context_len,
+                  void *out, size_t len)
 {
-    if (!pipe->ops->exporter) return -ENOTSUP;
+    if (!pipe->ops->exporter)
+        return -ENOTSUP;
     return pipe->ops->exporter(pipe, label, context, context_len, out, len);
 }
 
@@ -293,9 +322,11 @@ void pipe_init(struct pipe *pipe, const struct pipe_ops *ops, struct loop *loop)
 
 void pipe_now_up(struct pipe *pipe)
 {
-    if (pipe->flags & (PIPE_IS_UP | PIPE_IS_OVER)) return;
+    if (pipe->flags & (PIPE_IS_UP | PIPE_IS_OVER))
+        return;
     pipe->flags |= PIPE_IS_UP;
-    if (pipe->flags & PIPE_IS_CLOSING) return;
+    if (pipe->flags & PIPE_IS_CLOSING)
+        return;
     TELL(pipe, up, pipe);
 }
 
@@ -303,7 +334,8 @@ static void on_up_soon(void *arg)
 {
     struct pipe *pipe = arg;
 
-    if (!(pipe->flags & (PIPE_IS_OVER | PIPE_IS_CLOSING))) TELL(pipe, up, pipe);
+    if (!(pipe->flags & (PIPE_IS_OVER | PIPE_IS_CLOSING)))
+        TELL(pipe, up, pipe);
 }
 
 void pipe_up_soon(struct pipe *pipe)
@@ -319,13 +351,18 @@ size_t pipe_read_budget(const struct pipe *pipe)
 {
     size_t budget = READ_BUDGET_MAX;
 
-    if (pipe->flags & (PIPE_IS_PAUSED | PIPE_IS_OVER | PIPE_IS_CLOSING)) return 0;
-    if (pipe->extra && pipe->extra->hold) return 0;
+    if (pipe->flags & (PIPE_IS_PAUSED | PIPE_IS_OVER | PIPE_IS_CLOSING))
+        return 0;
+    if (pipe->extra && pipe->extra->hold)
+        return 0;
     for (const struct pipe_link *link = &pipe->link; link; link = link->next_out) {
-        if (!link->to || link->to->flags & (PIPE_IS_OVER | PIPE_IS_CLOSING | PIPE_SENT_EOF)) continue;
+        if (!link->to || link->to->flags & (PIPE_IS_OVER | PIPE_IS_CLOSING | PIPE_SENT_EOF))
+            continue;
         size_t room = pipe_room(link->to);
-        if (room == 0) link->to->flags |= PIPE_HAD_NO_ROOM;
-        if (room < budget) budget = room;
+        if (room == 0)
+            link->to->flags |= PIPE_HAD_NO_ROOM;
+        if (room < budget)
+            budget = room;
     }
     return budget;
 }
@@ -345,11 +382,13 @@ void pipe_deliver(struct pipe *pipe, struct slice *data, const struct addr *from
     }
     TELL(pipe, message, pipe, data, from);
     extra = pipe->extra;
-    if (extra && extra->subscribed) extra->subscribed(pipe, data, from);
+    if (extra && extra->subscribed)
+        extra->subscribed(pipe, data, from);
     for (struct pipe_link *link = pipe->link.next_out; link; link = link->next_out) {
         struct slice part;
 
-        if (!link->to) continue;
+        if (!link->to)
+            continue;
         part = slice_ref(data);
         pipe_write(link->to, &part);
     }
@@ -361,24 +400,30 @@ void pipe_deliver(struct pipe *pipe, struct slice *data, const struct addr *from
 
 void pipe_got_eof(struct pipe *pipe)
 {
-    if (pipe->flags & (PIPE_GOT_EOF | PIPE_IS_OVER)) return;
+    if (pipe->flags & (PIPE_GOT_EOF | PIPE_IS_OVER))
+        return;
     pipe->flags |= PIPE_GOT_EOF;
-    if (pipe->flags & PIPE_IS_CLOSING) return;
+    if (pipe->flags & PIPE_IS_CLOSING)
+        return;
     TELL(pipe, eof, pipe);
-    if (pipe->extra && pipe->extra->subscribed) pipe->extra->subscribed(pipe, NULL, NULL);
+    if (pipe->extra && pipe->extra->subscribed)
+        pipe->extra->subscribed(pipe, NULL, NULL);
     for (struct pipe_link *link = &pipe->link; link; link = link->next_out)
-        if (link->to && link->coupled) pipe_shutdown(link->to);
+        if (link->to && link->coupled)
+            pipe_shutdown(link->to);
 }
 
 void pipe_has_room(struct pipe *pipe)
 {
-    if (pipe->flags & PIPE_IS_OVER) return;
+    if (pipe->flags & PIPE_IS_OVER)
+        return;
     pipe->flags &= ~(uint32_t)PIPE_HAD_NO_ROOM;
     for (struct pipe_link *link = pipe->links_in, *next; link; link = next) {
         next = link->next_in;
         wake_source(link->from);
     }
-    if (!(pipe->flags & (PIPE_IS_OVER | PIPE_IS_CLOSING))) TELL(pipe, room, pipe);
+    if (!(pipe->flags & (PIPE_IS_OVER | PIPE_IS_CLOSING)))
+        TELL(pipe, room, pipe);
 }
 
 void pipe_accepted(struct pipe *server, struct pipe *client)
@@ -408,17 +453,21 @@ void pipe_drop_links(struct pipe *pipe)
         wake_source(from);
     }
     for (struct pipe_link *link = &pipe->link; link; link = link->next_out)
-        if (link->to) link_detach(link);
+        if (link->to)
+            link_detach(link);
 }
 
 void pipe_is_over(struct pipe *pipe, int why)
 {
-    if (pipe->flags & PIPE_IS_OVER) return;
+    if (pipe->flags & PIPE_IS_OVER)
+        return;
     pipe->flags |= PIPE_IS_OVER;
     pipe->why = why;
-    while (pipe->links_in) cut_link(pipe->links_in, pipe->links_in->from, why);
+    while (pipe->links_in)
+        cut_link(pipe->links_in, pipe->links_in->from, why);
     for (struct pipe_link *link = &pipe->link; link; link = link->next_out)
-        if (link->to) cut_link(link, link->to, why);
+        if (link->to)
+            cut_link(link, link->to, why);
     defer_soon(pipe->loop, &pipe->ending);
 }
 
@@ -430,9 +479,11 @@ static void finish(void *arg)
     TELL(pipe, end, pipe, pipe->why);
     extra = pipe->extra;
     if (extra) {
-        if (extra->subscribed_end) extra->subscribed_end(pipe, pipe->why);
+        if (extra->subscribed_end)
+            extra->subscribed_end(pipe, pipe->why);
         defer_cancel(pipe->loop, &extra->up);
-        if (extra->filter_free) extra->filter_free(extra->filter_state);
+        if (extra->filter_free)
+            extra->filter_free(extra->filter_state);
         free(extra->listeners);
         free(extra);
     }

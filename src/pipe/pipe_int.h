@@ -12,14 +12,16 @@ struct pipe_extra {
     uint32_t listener_cap;
     struct subscription *subscriptions; /* subscribe.c */
     uint32_t queue_max;                 /* the option, for subscriptions that do not say */
-    bool (*filter)(struct pipe *pipe, const struct slice *data, const struct addr *from); /* true: drop (unique.c) */
+    bool (*filter)(struct pipe *pipe, const struct slice *data,
+                   const struct addr *from); /* true: drop (unique.c) */
     void *filter_state;
     void (*filter_free)(void *state);
-    /* subscribe.c: hands a message (data NULL: the end of file) to the subscriptions; and their part of the end. */
+    /* subscribe.c: hands a message (data NULL: the end of file) to the subscriptions; and their
+     * part of the end. */
     void (*subscribed)(struct pipe *pipe, const struct slice *data, const struct addr *from);
     void (*subscribed_end)(struct pipe *pipe, int why);
     struct defer up; /* pipe_up_soon() */
-    bool hold; /* a subscription queue is full and asks for back-pressure */
+    bool hold;       /* a subscription queue is full and asks for back-pressure */
 };
 
 struct pipe_extra *pipe_extra(struct pipe *pipe); /* never NULL: aborts without memory */

@@ -2,12 +2,14 @@
 /*
  * Theory of operation
  *
- * A pipe's subscriptions hang on its pipe_extra; pipe.c hands them what is received, the end of file and the end. Each holds a ring of references to
- * slices, with their sources, and at most one waiting receive: a timer for its patience and a deferred call for its answer, so that the answer always
- * comes from the loop.
+ * A pipe's subscriptions hang on its pipe_extra; pipe.c hands them what is received, the end of
+ * file and the end. Each holds a ring of references to slices, with their sources, and at most one
+ * waiting receive: a timer for its patience and a deferred call for its answer, so that the answer
+ * always comes from the loop.
  *
- * Full: a stream's `hold` is set while any of its queues is full, and the pipe is not read; a message queue drops its oldest. Small
- * messages in large blocks are copied into blocks of their own, so that a queue pins about what it holds.
+ * Full: a stream's `hold` is set while any of its queues is full, and the pipe is not read; a
+ * message queue drops its oldest. Small messages in large blocks are copied into blocks of their
+ * own, so that a queue pins about what it holds.
  *
  * Limits: SUBSCRIPTIONS_MAX a pipe; queue_max and SUBSCRIPTION_QUEUE_BYTES each.
  */
@@ -17,7 +19,7 @@
 
 #include "pipe/pipe_int.h"
 
-#define RING_MIN 8
+#define RING_MIN      8
 #define COPY_FRACTION 4 /* less than this part of its block is copied */
 
 struct entry {
@@ -65,8 +67,10 @@ static void queue_push(struct subscription *sub, const struct slice *data, const
         uint32_t cap = sub->cap ? sub->cap * 2 : RING_MIN;
         struct entry *ring = malloc(cap * sizeof(*ring));
 
-        if (!ring) abort();
-        for (uint32_t i = 0; i < sub->count; i++) ring[i] = sub->ring[(sub->head + i) & (sub->cap - 1)];
+        if (!ring)
+            abort();
+        for (uint32_t i = 0; i < sub->count; i++)
+            ring[i] = sub->ring[(sub->head + i) & (sub->cap - 1)];
         free(sub->ring);
         sub->ring = ring;
         sub->cap = cap;
@@ -87,11 +91,14 @@ static void update_hold(struct pipe *pipe)
     struct pipe_extra *extra = pipe->extra;
     bool hold = false;
 
-    if (pipe->ops->messages) return;
-    for (const struct subscription *sub = extra->subscriptions; sub; sub = sub->next) hold |= is_full(sub);
+    if (pipe->ops->messages)
+        return;
+    for (const struct subscription *sub = extra->subscriptions; sub; sub = sub->next)
+        hold |= is_full(sub);
     if (extra->hold && !hold) {
         extra->hold = false;
-        if (!(pipe->flags & (PIPE_IS_PAUSED | PIPE_IS_OVER | PIPE_IS_CLOSING))) pipe->ops->resume(pipe);
+        if (!(pipe->flags & (PIPE_IS_PAUSED | PIPE_IS_OVER | PIPE_IS_CLOSING)))
+            pipe->ops->resume(pipe);
     }
     extra->hold = hold;
 }
@@ -100,7 +107,8 @@ static void update_hold(struct pipe *pipe)
 
 static void wake(struct subscription *sub)
 {
-    if (sub->fn) defer_soon(sub->loop, &sub->answer);
+    if (sub->fn)
+        defer_soon(sub->loop, &sub->answer);
 }
 
 static void on_subscribed(struct pipe *pipe, const struct slice *data, const struct addr *from)
@@ -141,11 +149,14 @@ int pipe_take(struct subscription *sub, struct slice *data, struct addr *from)
 {
     struct entry entry;
 
-    if (sub->count == 0) return !sub->pipe || sub->eof ? ADIT_ECLOSED : -EAGAIN;
+    if (sub->count == 0)
+        return !sub->pipe || sub->eof ? ADIT_ECLOSED : -EAGAIN;
     entry = queue_pop(sub);
     *data = entry.data;
-    if (from) *from = entry.from;
-    if (sub->pipe) update_hold(sub->pipe);
+    if (from)
+        *from = entry.from;
+    if (sub->pipe)
+        update_hold(sub->pipe);
     return 0;
 }
 
@@ -157,7 +168,8 @@ static void on_answer(void *arg)
     struct slice data;
     struct addr from;
 
-    if (!fn || (sub->count == 0 && sub->pipe && !sub->eof)) return; /* pipe_take() was quicker */
+    if (!fn || (sub->count == 0 && sub->pipe && !sub->eof))
+        return; /* pipe_take() was quicker */
     sub->fn = NULL;
     timer_cancel(sub->loop, &sub->patience);
     if (pipe_take(sub, &data, &from) == 0) {
@@ -177,12 +189,14 @@ static void on_patience(void *arg)
 
     sub->fn = NULL;
     defer_cancel(sub->loop, &sub->answer);
-    if (fn) fn(sub, -ETIMEDOUT, NULL, NULL, sub->arg);
+    if (fn)
+        fn(sub, -ETIMEDOUT, NULL, NULL, sub->arg);
 }
 
 int pipe_recv(struct subscription *sub, uint64_t timeout_us, pipe_received *fn, void *arg)
 {
-    if (sub->fn) return -EALREADY;
+    if (sub->fn)
+        return -EALREADY;
     sub->fn = fn;
     sub->arg = arg;
     if (sub->count > 0 || sub->eof || !sub->pipe)
@@ -205,25 +219,30 @@ struct subscription *pipe_subscribe(struct pipe *pipe, const struct addr *from, 
         return NULL;
     }
     extra = pipe_extra(pipe);
-    for (sub = extra->subscriptions; sub; sub = sub->next) count++;
+    for (sub = extra->subscriptions; sub; sub = sub->next)
+        count++;
     if (count >= SUBSCRIPTIONS_MAX) {
         errno = ENOSPC;
         return NULL;
     }
-    if (!(sub = calloc(1, sizeof(*sub)))) return NULL;
-    if (!queue_max) queue_max = extra->queue_max;
+    if (!(sub = calloc(1, sizeof(*sub))))
+        return NULL;
+    if (!queue_max)
+        queue_max = extra->queue_max;
     sub->pipe = pipe;
     sub->loop = pipe->loop;
     sub->queue_max = queue_max ? queue_max : SUBSCRIPTION_QUEUE_MAX;
     sub->messages = pipe->ops->messages;
     sub->eof = pipe->flags & PIPE_GOT_EOF;
-    if (from) sub->source = *from;
+    if (from)
+        sub->source = *from;
     timer_init(&sub->patience, on_patience, sub);
     defer_init(&sub->answer, on_answer, sub);
     extra->subscribed = on_subscribed;
     extra->subscribed_end = on_subscribed_end;
     sub->next = extra->subscriptions;
-    if (sub->next) sub->next->prev = &sub->next;
+    if (sub->next)
+        sub->next->prev = &sub->next;
     sub->prev = &extra->subscriptions;
     extra->subscriptions = sub;
     return sub;
@@ -239,7 +258,8 @@ void pipe_unsubscribe(struct subscription *sub)
     }
     if (sub->pipe) {
         *sub->prev = sub->next;
-        if (sub->next) sub->next->prev = sub->prev;
+        if (sub->next)
+            sub->next->prev = sub->prev;
         update_hold(sub->pipe);
     }
     free(sub->ring);

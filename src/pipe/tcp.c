@@ -2,23 +2,29 @@
 /*
  * Theory of operation
  *
- * A TCP pipe is one non-blocking descriptor and one edge-triggered event, registered once: pausing, resuming and waiting for room cost
- * no system call. What the edges said is kept in `readable` and `writable`; reads and writes clear them when the kernel has no more.
+ * A TCP pipe is one non-blocking descriptor and one edge-triggered event, registered once: pausing,
+ * resuming and waiting for room cost no system call. What the edges said is kept in `readable` and
+ * `writable`; reads and writes clear them when the kernel has no more.
  *
- * Reading: up to READ_TURN_BYTES a turn, by readv() into standard blocks, as many as recent reads have filled; never more than the sinks have room
- * for. A short read means the socket is empty, unless the peer has closed (EV_CLOSED), when only 0 ends it. A reset that comes together with data
- * cannot be told from data alone (libevent reports both as readable and writable), so RESET_CHECK_US after the last short read one more read looks for it.
- * What was read but not delivered, because a listener paused the pipe in between, waits in `in`.
+ * Reading: up to READ_TURN_BYTES a turn, by readv() into standard blocks, as many as recent reads
+ * have filled; never more than the sinks have room for. A short read means the socket is empty,
+ * unless the peer has closed (EV_CLOSED), when only 0 ends it. A reset that comes together with
+ * data cannot be told from data alone (libevent reports both as readable and writable), so
+ * RESET_CHECK_US after the last short read one more read looks for it. What was read but not
+ * delivered, because a listener paused the pipe in between, waits in `in`.
  *
- * Errors: a failed write discards what is queued, but what the peer sent before it reset is still read and delivered; then the pipe ends with the error.
+ * Errors: a failed write discards what is queued, but what the peer sent before it reset is still
+ * read and delivered; then the pipe ends with the error.
  *
- * Writing: slices are queued and written at the end of the turn (defer_soon) by one sendmsg() of many; TCP_OUT_HIGH_BYTES queued is "no room". What
- * the kernel does not take is compacted, so that a slow reader pins few bytes beyond its own.
+ * Writing: slices are queued and written at the end of the turn (defer_soon) by one sendmsg() of
+ * many; TCP_OUT_HIGH_BYTES queued is "no room". What the kernel does not take is compacted, so that
+ * a slow reader pins few bytes beyond its own.
  *
- * Closing: pipe_close() sends what is queued, for as long as linger_ms never passes without progress, finishes our direction,
- * and reads and discards until the other side has finished too or DISCARD_MAX_MS (at most linger_ms) are over, since closing a socket
- * with unread input would reset it and destroy what was just sent. pipe_abort() resets at once, and so does pipe_close() of a pipe that
- * still connects.
+ * Closing: pipe_close() sends what is queued, for as long as linger_ms never passes without
+ * progress, finishes our direction, and reads and discards until the other side has finished too or
+ * DISCARD_MAX_MS (at most linger_ms) are over, since closing a socket with unread input would reset
+ * it and destroy what was just sent. pipe_abort() resets at once, and so does pipe_close() of a
+ * pipe that still connects.
  */
 #include "pipe/tcp.h"
 
@@ -33,9 +39,9 @@
 
 #define READ_TURN_BYTES ((size_t)512 * 1024)
 #define READ_BLOCKS_MAX 16
-#define WRITE_IOV_MAX 64
-#define DISCARD_MAX_MS 2000
-#define RESET_CHECK_US (20 * MS_US)
+#define WRITE_IOV_MAX   64
+#define DISCARD_MAX_MS  2000
+#define RESET_CHECK_US  (20 * MS_US)
 
 static const struct pipe_ops tcp_ops;
 
@@ -48,9 +54,11 @@ static struct tcp_pipe *tcp_of(const struct pipe *pipe)
 
 void tcp_leave_server(struct tcp_pipe *tcp)
 {
-    if (!tcp->server) return;
+    if (!tcp->server)
+        return;
     *tcp->prev_client = tcp->next_client;
-    if (tcp->next_client) tcp->next_client->prev_client = tcp->prev_client;
+    if (tcp->next_client)
+        tcp->next_client->prev_client = tcp->prev_client;
     tcp->server = NULL;
 }
 
@@ -59,9 +67,11 @@ static void tcp_release_all(struct tcp_pipe *tcp, bool close_fd)
 {
     struct loop *loop = tcp->base.loop;
 
-    if (tcp->registered) event_del(&tcp->event);
+    if (tcp->registered)
+        event_del(&tcp->event);
     tcp->registered = false;
-    if (close_fd && tcp->fd >= 0 && !tcp->keep_fd) close(tcp->fd);
+    if (close_fd && tcp->fd >= 0 && !tcp->keep_fd)
+        close(tcp->fd);
     tcp->fd = -1;
     timer_cancel(loop, &tcp->timer);
     timer_cancel(loop, &tcp->reset_check);
@@ -73,7 +83,8 @@ static void tcp_release_all(struct tcp_pipe *tcp, bool close_fd)
 
 static void tcp_over(struct tcp_pipe *tcp, int why)
 {
-    if (tcp->base.flags & PIPE_IS_OVER) return;
+    if (tcp->base.flags & PIPE_IS_OVER)
+        return;
     tcp_release_all(tcp, true);
     pipe_is_over(&tcp->base, why);
 }
@@ -87,7 +98,8 @@ static void tcp_reset(struct tcp_pipe *tcp, int why)
 {
     struct linger linger = {1, 0};
 
-    if (tcp->fd >= 0 && !tcp->connecting) setsockopt(tcp->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+    if (tcp->fd >= 0 && !tcp->connecting)
+        setsockopt(tcp->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
     tcp_over(tcp, why);
 }
 
@@ -120,7 +132,8 @@ static void tcp_finish_writing(struct tcp_pipe *tcp)
     }
 }
 
-/* The connection is broken for writing; false when the pipe ended, else what the peer has sent is read first. */
+/* The connection is broken for writing; false when the pipe ended, else what the peer has sent is
+ * read first. */
 static bool tcp_write_failed(struct tcp_pipe *tcp, int error)
 {
     if (tcp->base.flags & (PIPE_IS_CLOSING | PIPE_IS_PAUSED | PIPE_GOT_EOF)) {
@@ -143,26 +156,34 @@ static bool tcp_flush(struct tcp_pipe *tcp)
     while (tcp->out.count > 0 && tcp->writable) {
         struct iovec iov[WRITE_IOV_MAX];
         size_t bytes;
-        struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)slice_queue_iov(&tcp->out, iov, WRITE_IOV_MAX, &bytes)};
+        struct msghdr msg = {.msg_iov = iov,
+                             .msg_iovlen =
+                                 (size_t)slice_queue_iov(&tcp->out, iov, WRITE_IOV_MAX, &bytes)};
         ssize_t n = sendmsg(tcp->fd, &msg, MSG_NOSIGNAL);
 
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0 && errno != EAGAIN) return tcp_write_failed(tcp, errno);
-        if (n < 0 || (size_t)n < bytes) tcp->writable = false;
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno != EAGAIN)
+            return tcp_write_failed(tcp, errno);
+        if (n < 0 || (size_t)n < bytes)
+            tcp->writable = false;
         if (n > 0) {
             slice_queue_drop(&tcp->out, (size_t)n);
             progress = true;
         }
     }
-    if (tcp->out.count > 0) slice_queue_compact(&tcp->out);
+    if (tcp->out.count > 0)
+        slice_queue_compact(&tcp->out);
     if (tcp->out.count == 0 && !tcp->connecting && !tcp->error &&
         tcp->base.flags & (PIPE_SENT_EOF | PIPE_IS_CLOSING)) {
         tcp_finish_writing(tcp);
-        if (tcp->fd < 0) return false;
+        if (tcp->fd < 0)
+            return false;
     }
     if (progress && tcp->base.flags & PIPE_IS_CLOSING && !tcp->discarding)
         timer_set_in(tcp->base.loop, &tcp->timer, tcp->linger_ms * MS_US);
-    if (progress) pipe_has_room(&tcp->base);
+    if (progress)
+        pipe_has_room(&tcp->base);
     return tcp->fd >= 0;
 }
 
@@ -176,7 +197,8 @@ static void tcp_write(struct pipe *pipe, struct slice *data, const struct addr *
         return;
     }
     slice_queue_push(&tcp->out, data);
-    if (tcp->writable) defer_soon(pipe->loop, &tcp->work);
+    if (tcp->writable)
+        defer_soon(pipe->loop, &tcp->work);
 }
 
 static size_t tcp_room(const struct pipe *pipe)
@@ -195,7 +217,8 @@ static void tcp_shutdown(struct pipe *pipe)
 {
     struct tcp_pipe *tcp = tcp_of(pipe);
 
-    if (tcp->out.count == 0 && !tcp->connecting) defer_soon(pipe->loop, &tcp->work);
+    if (tcp->out.count == 0 && !tcp->connecting)
+        defer_soon(pipe->loop, &tcp->work);
 }
 
 static void tcp_close(struct pipe *pipe, int why)
@@ -220,7 +243,8 @@ static void tcp_discard(struct tcp_pipe *tcp)
     for (int i = 0; i < 16; i++) {
         ssize_t n = recv(tcp->fd, scratch, sizeof(scratch), 0);
 
-        if (n > 0) continue;
+        if (n > 0)
+            continue;
         if (n < 0 && errno == EAGAIN) {
             tcp->readable = false;
         } else if (tcp->out.count == 0 || n < 0) {
@@ -235,7 +259,8 @@ static void tcp_discard(struct tcp_pipe *tcp)
 }
 
 /* One readv() of up to `want` bytes; returns bytes, 0 at the end of file, -errno. */
-static ssize_t read_slices(struct tcp_pipe *tcp, size_t want, struct slice slices[READ_BLOCKS_MAX], int *count)
+static ssize_t read_slices(struct tcp_pipe *tcp, size_t want, struct slice slices[READ_BLOCKS_MAX],
+                           int *count)
 {
     struct iovec iov[READ_BLOCKS_MAX];
     size_t asked = 0;
@@ -254,7 +279,8 @@ static ssize_t read_slices(struct tcp_pipe *tcp, size_t want, struct slice slice
     do {
         n = readv(tcp->fd, iov, blocks);
     } while (n < 0 && errno == EINTR);
-    if (n < 0) n = -errno;
+    if (n < 0)
+        n = -errno;
     size_t left = n > 0 ? (size_t)n : 0;
     *count = 0;
     for (int i = 0; i < blocks; i++) {
@@ -266,10 +292,13 @@ static ssize_t read_slices(struct tcp_pipe *tcp, size_t want, struct slice slice
             block_unref(slices[i].block);
     }
     if (n >= 0 && (size_t)n == asked) {
-        if (tcp->read_blocks < READ_BLOCKS_MAX) tcp->read_blocks *= 2;
+        if (tcp->read_blocks < READ_BLOCKS_MAX)
+            tcp->read_blocks *= 2;
     } else {
-        if (!tcp->peer_closed || n < 0) tcp->readable = tcp->error != 0 && n > 0;
-        if (*count * 2 <= tcp->read_blocks && tcp->read_blocks > 1) tcp->read_blocks /= 2;
+        if (!tcp->peer_closed || n < 0)
+            tcp->readable = tcp->error != 0 && n > 0;
+        if (*count * 2 <= tcp->read_blocks && tcp->read_blocks > 1)
+            tcp->read_blocks /= 2;
     }
     return n;
 }
@@ -299,7 +328,8 @@ static void tcp_read_ended(struct tcp_pipe *tcp)
         return;
     }
     pipe_got_eof(&tcp->base);
-    if (tcp->shut && tcp->out.count == 0) tcp_over(tcp, 0);
+    if (tcp->shut && tcp->out.count == 0)
+        tcp_over(tcp, 0);
 }
 
 static void tcp_read(struct tcp_pipe *tcp)
@@ -307,17 +337,21 @@ static void tcp_read(struct tcp_pipe *tcp)
     size_t turn = 0;
 
     if (tcp->base.flags & PIPE_IS_CLOSING) {
-        if (tcp->shut) tcp_discard(tcp);
+        if (tcp->shut)
+            tcp_discard(tcp);
         return;
     }
-    if (tcp->in.count > 0 && !deliver_held(tcp)) return;
+    if (tcp->in.count > 0 && !deliver_held(tcp))
+        return;
     while (tcp->readable && !(tcp->base.flags & PIPE_GOT_EOF)) {
         struct slice slices[READ_BLOCKS_MAX];
         size_t want = pipe_read_budget(&tcp->base);
         int count;
 
-        if (want == 0) return;
-        if (tcp->read_max && want > tcp->read_max) want = tcp->read_max;
+        if (want == 0)
+            return;
+        if (tcp->read_max && want > tcp->read_max)
+            want = tcp->read_max;
         if (turn >= READ_TURN_BYTES) {
             defer_next(tcp->base.loop, &tcp->work);
             return;
@@ -327,7 +361,8 @@ static void tcp_read(struct tcp_pipe *tcp)
             tcp_over(tcp, tcp->error ? tcp->error : (int)n);
             return;
         }
-        if (n < 0) return;
+        if (n < 0)
+            return;
         tcp->last_rx = loop_now(tcp->base.loop);
         if (n == 0) {
             tcp_read_ended(tcp);
@@ -342,8 +377,10 @@ static void tcp_read(struct tcp_pipe *tcp)
             else
                 slice_drop(&slices[i]);
         }
-        if (!is_delivering(tcp)) return;
-        if (!tcp->readable) timer_set_in(tcp->base.loop, &tcp->reset_check, RESET_CHECK_US);
+        if (!is_delivering(tcp))
+            return;
+        if (!tcp->readable)
+            timer_set_in(tcp->base.loop, &tcp->reset_check, RESET_CHECK_US);
     }
 }
 
@@ -359,14 +396,16 @@ static void tcp_resume(struct pipe *pipe)
 {
     struct tcp_pipe *tcp = tcp_of(pipe);
 
-    if (tcp->readable || tcp->in.count > 0) defer_soon(pipe->loop, &tcp->work);
+    if (tcp->readable || tcp->in.count > 0)
+        defer_soon(pipe->loop, &tcp->work);
 }
 
 static void on_work(void *arg)
 {
     struct tcp_pipe *tcp = arg;
 
-    if (tcp_flush(tcp) && (tcp->readable || tcp->in.count > 0)) tcp_read(tcp);
+    if (tcp_flush(tcp) && (tcp->readable || tcp->in.count > 0))
+        tcp_read(tcp);
 }
 
 /* --- Events --- */
@@ -388,17 +427,20 @@ static void tcp_connected(struct tcp_pipe *tcp)
     pipe_now_up(&tcp->base);
 }
 
-/* A reset is seen by reading; where that does not happen (paused, or after the end of file) it is asked for. libevent reports
- * errors as readable and writable, never with EV_CLOSED. */
+/* A reset is seen by reading; where that does not happen (paused, or after the end of file) it is
+ * asked for. libevent reports errors as readable and writable, never with EV_CLOSED. */
 static bool tcp_is_reset(struct tcp_pipe *tcp, short what)
 {
     int error = 0;
     socklen_t len = sizeof(error);
 
-    if (!(what & EV_READ) || !(what & EV_WRITE) || what & EV_CLOSED) return false;
-    if (tcp->connecting || !(tcp->base.flags & (PIPE_IS_PAUSED | PIPE_GOT_EOF))) return false;
+    if (!(what & EV_READ) || !(what & EV_WRITE) || what & EV_CLOSED)
+        return false;
+    if (tcp->connecting || !(tcp->base.flags & (PIPE_IS_PAUSED | PIPE_GOT_EOF)))
+        return false;
     getsockopt(tcp->fd, SOL_SOCKET, SO_ERROR, &error, &len);
-    if (error) tcp_over(tcp, -error);
+    if (error)
+        tcp_over(tcp, -error);
     return error != 0;
 }
 
@@ -408,15 +450,21 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     loop_refresh(tcp->base.loop);
-    if (tcp_is_reset(tcp, what)) return;
-    if (what & (EV_READ | EV_CLOSED)) tcp->readable = true;
-    if (what & EV_CLOSED) tcp->peer_closed = true;
+    if (tcp_is_reset(tcp, what))
+        return;
+    if (what & (EV_READ | EV_CLOSED))
+        tcp->readable = true;
+    if (what & EV_CLOSED)
+        tcp->peer_closed = true;
     if (what & EV_WRITE) {
         tcp->writable = true;
-        if (tcp->connecting) tcp_connected(tcp);
-        if (tcp->fd < 0) return;
+        if (tcp->connecting)
+            tcp_connected(tcp);
+        if (tcp->fd < 0)
+            return;
     }
-    if (!tcp->connecting) on_work(tcp);
+    if (!tcp->connecting)
+        on_work(tcp);
 }
 
 static void on_timer(void *arg)
@@ -442,12 +490,14 @@ static int tcp_addrs(const struct pipe *pipe, struct addr *local, struct addr *r
     int r = 0;
 
     if (local) {
-        if (getsockname(tcp->fd, (struct sockaddr *)&sa, &len) < 0) return -errno;
+        if (getsockname(tcp->fd, (struct sockaddr *)&sa, &len) < 0)
+            return -errno;
         r = addr_from_sockaddr((struct sockaddr *)&sa, len, local);
     }
     if (remote && r == 0) {
         len = sizeof(sa);
-        if (getpeername(tcp->fd, (struct sockaddr *)&sa, &len) < 0) return -errno;
+        if (getpeername(tcp->fd, (struct sockaddr *)&sa, &len) < 0)
+            return -errno;
         r = addr_from_sockaddr((struct sockaddr *)&sa, len, remote);
     }
     return r;
@@ -467,14 +517,17 @@ static const struct pipe_ops tcp_ops = {
 
 /* --- Making --- */
 
-struct tcp_pipe *tcp_new(struct loop *loop, int fd, const struct pipe_options *options, bool connecting)
+struct tcp_pipe *tcp_new(struct loop *loop, int fd, const struct pipe_options *options,
+                         bool connecting)
 {
     static const struct pipe_options defaults = PIPE_OPTIONS_DEFAULT;
     struct tcp_pipe *tcp = calloc(1, sizeof(*tcp));
     int one = 1;
 
-    if (!tcp) return NULL;
-    if (!options) options = &defaults;
+    if (!tcp)
+        return NULL;
+    if (!options)
+        options = &defaults;
     pipe_init(&tcp->base, &tcp_ops, loop);
     tcp->fd = fd;
     tcp->connecting = connecting;
@@ -489,8 +542,10 @@ struct tcp_pipe *tcp_new(struct loop *loop, int fd, const struct pipe_options *o
     defer_init(&tcp->work, on_work, tcp);
     timer_init(&tcp->timer, on_timer, tcp);
     timer_init(&tcp->reset_check, on_reset_check, tcp);
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)); /* fails on UNIX sockets, rightly */
-    event_assign(&tcp->event, loop_base(loop), fd, EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST, on_event, tcp);
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one,
+               sizeof(one)); /* fails on UNIX sockets, rightly */
+    event_assign(&tcp->event, loop_base(loop), fd,
+                 EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST, on_event, tcp);
     if (event_add(&tcp->event, NULL) < 0) {
         free(tcp);
         errno = ENOMEM;
@@ -510,12 +565,16 @@ struct pipe *tcp_open(struct loop *loop, const struct addr *to, const struct pip
     struct sockaddr_storage sa;
     socklen_t len = addr_to_sockaddr(to, &sa);
     struct tcp_pipe *tcp;
-    int r, fd = socket(to->family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, options ? options->protocol : 0);
+    int r, fd = socket(to->family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
+                       options ? options->protocol : 0);
 
-    if (fd < 0) return NULL;
-    if (!options) options = &defaults;
+    if (fd < 0)
+        return NULL;
+    if (!options)
+        options = &defaults;
     r = pipe_options_apply(options, fd, to->family);
-    if (r == 0 && connect(fd, (struct sockaddr *)&sa, len) < 0 && errno != EINPROGRESS) r = -errno;
+    if (r == 0 && connect(fd, (struct sockaddr *)&sa, len) < 0 && errno != EINPROGRESS)
+        r = -errno;
     if (r < 0) {
         close(fd);
         errno = -r;
@@ -526,7 +585,8 @@ struct pipe *tcp_open(struct loop *loop, const struct addr *to, const struct pip
         close(fd);
         return NULL;
     }
-    if (options->connect_timeout_ms) timer_set_in(loop, &tcp->timer, options->connect_timeout_ms * MS_US);
+    if (options->connect_timeout_ms)
+        timer_set_in(loop, &tcp->timer, options->connect_timeout_ms * MS_US);
     return &tcp->base;
 }
 
@@ -542,9 +602,11 @@ struct pipe *tcp_open_unix(struct loop *loop, const char *path, const struct pip
     }
     memcpy(sun.sun_path, path, strlen(path));
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0) return NULL;
+    if (fd < 0)
+        return NULL;
     /* It connects at once or not at all (EAGAIN: the server's backlog is full). */
-    if (connect(fd, (struct sockaddr *)&sun, sizeof(sun)) == 0 && (tcp = tcp_new(loop, fd, options, true)))
+    if (connect(fd, (struct sockaddr *)&sun, sizeof(sun)) == 0 &&
+        (tcp = tcp_new(loop, fd, options, true)))
         return &tcp->base;
     error = errno;
     close(fd);
@@ -556,7 +618,8 @@ int tcp_set_nonblocking(int fd)
 {
     int flags = fcntl(fd, F_GETFL);
 
-    if (flags < 0) return -errno;
+    if (flags < 0)
+        return -errno;
     return flags & O_NONBLOCK || fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 ? 0 : -errno;
 }
 
@@ -564,7 +627,8 @@ struct pipe *tcp_wrap(struct loop *loop, int fd, const struct pipe_options *opti
 {
     struct tcp_pipe *tcp;
 
-    if (tcp_set_nonblocking(fd) < 0) return NULL;
+    if (tcp_set_nonblocking(fd) < 0)
+        return NULL;
     tcp = tcp_new(loop, fd, options, false);
     return tcp ? &tcp->base : NULL;
 }
@@ -579,8 +643,10 @@ int tcp_take_fd(struct pipe *pipe)
     struct tcp_pipe *tcp = tcp_of(pipe);
     int fd = tcp->fd;
 
-    if (fd < 0) return ADIT_ECLOSED;
-    if (tcp->out.count > 0 || tcp->in.count > 0) return -EAGAIN;
+    if (fd < 0)
+        return ADIT_ECLOSED;
+    if (tcp->out.count > 0 || tcp->in.count > 0)
+        return -EAGAIN;
     tcp_release_all(tcp, false);
     pipe_drop_links(pipe);
     pipe_is_over(pipe, 0);

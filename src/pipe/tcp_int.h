@@ -17,7 +17,8 @@ struct tcp_server;
 struct tcp_pipe {
     struct pipe base;
     int fd;
-    bool registered, connecting, readable, writable, peer_closed, shut, discarding, keep_fd, reset_on_close;
+    bool registered, connecting, readable, writable, peer_closed, shut, discarding, keep_fd,
+        reset_on_close;
     uint8_t read_blocks;
     uint32_t linger_ms, idle_ms;
     size_t read_max;
@@ -33,7 +34,8 @@ struct tcp_pipe {
     struct tcp_pipe *next_client, **prev_client;
 };
 
-struct tcp_pipe *tcp_new(struct loop *loop, int fd, const struct pipe_options *options, bool connecting);
+struct tcp_pipe *tcp_new(struct loop *loop, int fd, const struct pipe_options *options,
+                         bool connecting);
 /* Forgets the server; tcp_server.c keeps the list of its clients by these. */
 void tcp_leave_server(struct tcp_pipe *tcp);
 int tcp_set_nonblocking(int fd);

@@ -2,13 +2,16 @@
 /*
  * Theory of operation
  *
- * A server is a listening socket, level-triggered; it accepts up to ACCEPT_TURN clients a turn and tells each to `accept`. Out of descriptors or
- * memory it rests ACCEPT_REST_MS: others may finish meanwhile. Paused, it leaves new clients in the kernel's backlog.
+ * A server is a listening socket, level-triggered; it accepts up to ACCEPT_TURN clients a turn and
+ * tells each to `accept`. Out of descriptors or memory it rests ACCEPT_REST_MS: others may finish
+ * meanwhile. Paused, it leaves new clients in the kernel's backlog.
  *
- * It keeps a list of the clients that it made and that still live: ending the server resets them, unless they were released. What is
- * written to a server goes to all of them, or to the one at an address.
+ * It keeps a list of the clients that it made and that still live: ending the server resets them,
+ * unless they were released. What is written to a server goes to all of them, or to the one at an
+ * address.
  *
- * Limits: LISTEN_BACKLOG clients waiting in the kernel; no maximum of its own for accepted ones (descriptors are that).
+ * Limits: LISTEN_BACKLOG clients waiting in the kernel; no maximum of its own for accepted ones
+ * (descriptors are that).
  */
 #include <fcntl.h>
 #include <stdlib.h>
@@ -20,7 +23,7 @@
 #include "base/log.h"
 #include "pipe/tcp_int.h"
 
-#define ACCEPT_TURN 64
+#define ACCEPT_TURN    64
 #define ACCEPT_REST_MS 100
 #define LISTEN_BACKLOG 4096
 
@@ -54,7 +57,8 @@ static void adopt_client(struct tcp_server *server, int fd)
     }
     tcp->server = server;
     tcp->next_client = server->clients;
-    if (tcp->next_client) tcp->next_client->prev_client = &tcp->next_client;
+    if (tcp->next_client)
+        tcp->next_client->prev_client = &tcp->next_client;
     tcp->prev_client = &server->clients;
     server->clients = tcp;
     pipe_accepted(&server->base, &tcp->base);
@@ -66,17 +70,23 @@ static void on_accept(evutil_socket_t listen_fd, short what, void *arg)
 
     (void)what;
     loop_refresh(server->base.loop);
-    if (server->base.flags & PIPE_IS_PAUSED) event_del(&server->event); /* level-triggered: it would spin */
-    for (int i = 0; i < ACCEPT_TURN && server->fd >= 0 && !(server->base.flags & PIPE_IS_PAUSED); i++) {
+    if (server->base.flags & PIPE_IS_PAUSED)
+        event_del(&server->event); /* level-triggered: it would spin */
+    for (int i = 0; i < ACCEPT_TURN && server->fd >= 0 && !(server->base.flags & PIPE_IS_PAUSED);
+         i++) {
         int fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
         if (fd >= 0) {
             adopt_client(server, fd);
             continue;
         }
-        if (errno == EINTR || errno == ECONNABORTED) continue;
-        if (errno != EAGAIN) { /* EMFILE, ENFILE, ENOBUFS, ENOMEM: rest, others may finish meanwhile */
-            log_warn("event=accept-failed error=\"%s\" remedy=\"raise the limit of open files (ulimit -n)\"", strerror(errno));
+        if (errno == EINTR || errno == ECONNABORTED)
+            continue;
+        if (errno !=
+            EAGAIN) { /* EMFILE, ENFILE, ENOBUFS, ENOMEM: rest, others may finish meanwhile */
+            log_warn("event=accept-failed error=\"%s\" remedy=\"raise the limit of open files "
+                     "(ulimit -n)\"",
+                     strerror(errno));
             event_del(&server->event);
             timer_set_in(server->base.loop, &server->rest, ACCEPT_REST_MS * MS_US);
         }
@@ -105,9 +115,11 @@ static void server_close(struct pipe *pipe, int why)
 
     event_del(&server->event);
     timer_cancel(pipe->loop, &server->rest);
-    if (!server->options.keep_fd) close(server->fd);
+    if (!server->options.keep_fd)
+        close(server->fd);
     server->fd = -1;
-    if (server->unlink_path) unlink(server->unlink_path);
+    if (server->unlink_path)
+        unlink(server->unlink_path);
     while (server->clients) {
         struct pipe *client = &server->clients->base;
 
@@ -130,8 +142,10 @@ static int server_addrs(const struct pipe *pipe, struct addr *local, struct addr
     struct sockaddr_storage sa;
     socklen_t len = sizeof(sa);
 
-    if (remote || !local) return -ENOTSUP;
-    if (getsockname(server_of(pipe)->fd, (struct sockaddr *)&sa, &len) < 0) return -errno;
+    if (remote || !local)
+        return -ENOTSUP;
+    if (getsockname(server_of(pipe)->fd, (struct sockaddr *)&sa, &len) < 0)
+        return -errno;
     return addr_from_sockaddr((struct sockaddr *)&sa, len, local);
 }
 
@@ -142,7 +156,8 @@ static void server_write(struct pipe *pipe, struct slice *data, const struct add
 
     for (struct tcp_pipe *tcp = server_of(pipe)->clients, *next; tcp; tcp = next) {
         next = tcp->next_client;
-        if (to && (pipe_addrs(&tcp->base, NULL, &remote) < 0 || !addr_equal(&remote, to))) continue;
+        if (to && (pipe_addrs(&tcp->base, NULL, &remote) < 0 || !addr_equal(&remote, to)))
+            continue;
         struct slice part = slice_ref(data);
         pipe_write(&tcp->base, &part);
     }
@@ -155,7 +170,8 @@ static size_t server_room(const struct pipe *pipe)
 
     for (const struct tcp_pipe *tcp = server_of(pipe)->clients; tcp; tcp = tcp->next_client) {
         size_t part = pipe_room(&tcp->base);
-        if (part < room) room = part;
+        if (part < room)
+            room = part;
     }
     return room;
 }
@@ -164,7 +180,8 @@ static size_t server_queued(const struct pipe *pipe)
 {
     size_t queued = 0;
 
-    for (const struct tcp_pipe *tcp = server_of(pipe)->clients; tcp; tcp = tcp->next_client) queued += tcp->out.bytes;
+    for (const struct tcp_pipe *tcp = server_of(pipe)->clients; tcp; tcp = tcp->next_client)
+        queued += tcp->out.bytes;
     return queued;
 }
 
@@ -198,7 +215,8 @@ struct pipe *tcp_listen_fd(struct loop *loop, int fd, const struct pipe_options 
     static const struct pipe_options defaults = PIPE_OPTIONS_DEFAULT;
     struct tcp_server *server;
 
-    if (tcp_set_nonblocking(fd) < 0 || !(server = calloc(1, sizeof(*server)))) return NULL;
+    if (tcp_set_nonblocking(fd) < 0 || !(server = calloc(1, sizeof(*server))))
+        return NULL;
     pipe_init(&server->base, &server_ops, loop);
     server->fd = fd;
     server->options = options ? *options : defaults;
@@ -217,7 +235,8 @@ static struct pipe *listen_on(struct loop *loop, int fd, const struct pipe_optio
 {
     struct pipe *server = NULL;
 
-    if (listen(fd, LISTEN_BACKLOG) == 0) server = tcp_listen_fd(loop, fd, options);
+    if (listen(fd, LISTEN_BACKLOG) == 0)
+        server = tcp_listen_fd(loop, fd, options);
     if (!server) {
         int error = errno;
         close(fd);
@@ -226,13 +245,16 @@ static struct pipe *listen_on(struct loop *loop, int fd, const struct pipe_optio
     return server;
 }
 
-struct pipe *tcp_listen(struct loop *loop, const struct addr *at, const struct pipe_options *options)
+struct pipe *tcp_listen(struct loop *loop, const struct addr *at,
+                        const struct pipe_options *options)
 {
     struct pipe_options listening = PIPE_OPTIONS_DEFAULT;
     int r, fd = socket(at->family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
-    if (fd < 0) return NULL;
-    if (options) listening = *options;
+    if (fd < 0)
+        return NULL;
+    if (options)
+        listening = *options;
     listening.local = *at;
     listening.reuse_addr = true; /* a restarted server must not wait for TIME_WAIT */
     r = pipe_options_apply(&listening, fd, at->family);
@@ -244,7 +266,8 @@ struct pipe *tcp_listen(struct loop *loop, const struct addr *at, const struct p
     return listen_on(loop, fd, options);
 }
 
-struct pipe *tcp_listen_unix(struct loop *loop, const char *path, int mode, const struct pipe_options *options)
+struct pipe *tcp_listen_unix(struct loop *loop, const char *path, int mode,
+                             const struct pipe_options *options)
 {
     struct sockaddr_un sun = {.sun_family = AF_UNIX};
     struct pipe *server;
@@ -257,15 +280,18 @@ struct pipe *tcp_listen_unix(struct loop *loop, const char *path, int mode, cons
     }
     memcpy(sun.sun_path, path, strlen(path));
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0) return NULL;
-    /* A socket left by a process that is gone refuses connections; a live one must not be replaced. */
+    if (fd < 0)
+        return NULL;
+    /* A socket left by a process that is gone refuses connections; a live one must not be replaced.
+     */
     r = connect(fd, (struct sockaddr *)&sun, sizeof(sun));
     if (r == 0 || errno == EAGAIN || errno == EINPROGRESS) {
         close(fd);
         errno = EADDRINUSE;
         return NULL;
     }
-    if (errno == ECONNREFUSED) unlink(path);
+    if (errno == ECONNREFUSED)
+        unlink(path);
     mask = umask((mode_t)(~mode & 0777));
     r = bind(fd, (struct sockaddr *)&sun, sizeof(sun));
     umask(mask);

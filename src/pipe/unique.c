@@ -2,11 +2,13 @@
 /*
  * Theory of operation
  *
- * Each message and its source become a 64-bit SipHash-2-4 (Aumasson and Bernstein, 2012) under a secret key. The last `max` hashes stand in a ring, in
- * order of arrival, and in an open-addressed table with linear probing, at most half full, that finds them. The oldest leaves
- * both when a new one comes; what stood behind it in the table moves up, so that the table needs no tombstones.
+ * Each message and its source become a 64-bit SipHash-2-4 (Aumasson and Bernstein, 2012) under a
+ * secret key. The last `max` hashes stand in a ring, in order of arrival, and in an open-addressed
+ * table with linear probing, at most half full, that finds them. The oldest leaves both when a new
+ * one comes; what stood behind it in the table moves up, so that the table needs no tombstones.
  *
- * Limits: 8 bytes in the ring and 16 to 32 in the table for each message remembered; two different messages count as one with a chance of max / 2^64.
+ * Limits: 8 bytes in the ring and 16 to 32 in the table for each message remembered; two different
+ * messages count as one with a chance of max / 2^64.
  */
 #include "pipe/unique.h"
 
@@ -60,8 +62,9 @@ static void sip_word(struct sip *sip, uint64_t word)
 
 static void sip_init(struct sip *sip, const uint64_t key[2])
 {
-    *sip = (struct sip){.v = {key[0] ^ UINT64_C(0x736f6d6570736575), key[1] ^ UINT64_C(0x646f72616e646f6d),
-                              key[0] ^ UINT64_C(0x6c7967656e657261), key[1] ^ UINT64_C(0x7465646279746573)}};
+    *sip = (struct sip){
+        .v = {key[0] ^ UINT64_C(0x736f6d6570736575), key[1] ^ UINT64_C(0x646f72616e646f6d),
+              key[0] ^ UINT64_C(0x6c7967656e657261), key[1] ^ UINT64_C(0x7465646279746573)}};
 }
 
 static void sip_bytes(struct sip *sip, const void *bytes, size_t len)
@@ -72,13 +75,16 @@ static void sip_bytes(struct sip *sip, const void *bytes, size_t len)
         if (sip->len % 8 == 0) { /* whole words at once */
             for (; len - i >= 8; i += 8, sip->len += 8) {
                 uint64_t word = 0;
-                for (int k = 0; k < 8; k++) word |= (uint64_t)at[i + (size_t)k] << (8 * k);
+                for (int k = 0; k < 8; k++)
+                    word |= (uint64_t)at[i + (size_t)k] << (8 * k);
                 sip_word(sip, word);
             }
-            if (i == len) return;
+            if (i == len)
+                return;
         }
         sip->tail |= (uint64_t)at[i] << (sip->len % 8 * 8);
-        if (++sip->len % 8 > 0) continue;
+        if (++sip->len % 8 > 0)
+            continue;
         sip_word(sip, sip->tail);
         sip->tail = 0;
     }
@@ -88,7 +94,8 @@ static uint64_t sip_end(struct sip *sip)
 {
     sip_word(sip, sip->tail | (uint64_t)sip->len << 56);
     sip->v[2] ^= 0xff;
-    for (int i = 0; i < 4; i++) sip_round(sip->v);
+    for (int i = 0; i < 4; i++)
+        sip_round(sip->v);
     return sip->v[0] ^ sip->v[1] ^ sip->v[2] ^ sip->v[3];
 }
 
@@ -116,7 +123,8 @@ static uint32_t table_find(const struct unique *unique, uint64_t hash)
 {
     uint32_t i = (uint32_t)hash & unique->mask;
 
-    while (unique->table[i] && unique->table[i] != hash) i = (i + 1) & unique->mask;
+    while (unique->table[i] && unique->table[i] != hash)
+        i = (i + 1) & unique->mask;
     return i;
 }
 
@@ -128,9 +136,11 @@ static void table_remove(struct unique *unique, uint64_t hash)
         uint32_t home;
 
         i = (i + 1) & unique->mask;
-        if (!unique->table[i]) break;
+        if (!unique->table[i])
+            break;
         home = (uint32_t)unique->table[i] & unique->mask;
-        if (((i - home) & unique->mask) < ((i - hole) & unique->mask)) continue; /* it may not move before its home */
+        if (((i - home) & unique->mask) < ((i - hole) & unique->mask))
+            continue; /* it may not move before its home */
         unique->table[hole] = unique->table[i];
         hole = i;
     }
@@ -142,22 +152,27 @@ struct unique *unique_new(uint32_t max, const uint8_t seed[16])
     struct unique *unique;
     uint32_t slots = 2;
 
-    if (!max) max = UNIQUE_DEFAULT;
-    if (max > UNIQUE_MAX || !(unique = calloc(1, sizeof(*unique)))) return NULL;
-    while (slots < 2 * max) slots *= 2;
+    if (!max)
+        max = UNIQUE_DEFAULT;
+    if (max > UNIQUE_MAX || !(unique = calloc(1, sizeof(*unique))))
+        return NULL;
+    while (slots < 2 * max)
+        slots *= 2;
     memcpy(unique->key, seed, sizeof(unique->key));
     unique->max = max;
     unique->mask = slots - 1;
     unique->ring = calloc(max, sizeof(uint64_t));
     unique->table = calloc(slots, sizeof(uint64_t));
-    if (unique->ring && unique->table) return unique;
+    if (unique->ring && unique->table)
+        return unique;
     unique_free(unique);
     return NULL;
 }
 
 void unique_free(struct unique *unique)
 {
-    if (!unique) return;
+    if (!unique)
+        return;
     free(unique->ring);
     free(unique->table);
     free(unique);
@@ -201,13 +216,17 @@ int pipe_drop_duplicates(struct pipe *pipe, uint32_t max)
     struct pipe_extra *extra;
     uint8_t seed[16];
 
-    if (!pipe->ops->messages) return -ENOTSUP;
-    if (max > UNIQUE_MAX) return -EINVAL;
+    if (!pipe->ops->messages)
+        return -ENOTSUP;
+    if (max > UNIQUE_MAX)
+        return -EINVAL;
     extra = pipe_extra(pipe);
-    if (extra->filter) return -EALREADY;
+    if (extra->filter)
+        return -EALREADY;
     loop_random(pipe->loop, seed, sizeof(seed));
     extra->filter_state = unique_new(max, seed);
-    if (!extra->filter_state) return -ENOMEM;
+    if (!extra->filter_state)
+        return -ENOMEM;
     extra->filter = filter;
     extra->filter_free = filter_free;
     return 0;
@@ -215,7 +234,8 @@ int pipe_drop_duplicates(struct pipe *pipe, uint32_t max)
 
 uint64_t pipe_duplicates(const struct pipe *pipe)
 {
-    const struct unique *unique = pipe->extra && pipe->extra->filter == filter ? pipe->extra->filter_state : NULL;
+    const struct unique *unique =
+        pipe->extra && pipe->extra->filter == filter ? pipe->extra->filter_state : NULL;
 
     return unique ? unique->duplicates : 0;
 }

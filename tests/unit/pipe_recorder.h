@@ -23,7 +23,7 @@
 struct recorder {
     struct pipe *pipe; /* NULL once over */
     size_t bytes, messages;
-    uint64_t sum; /* of all bytes, so that order matters */
+    uint64_t sum;          /* of all bytes, so that order matters */
     char text[RECORD_MAX]; /* the first bytes */
     int ups, eofs, rooms, ends, accepts, why;
     struct addr from;
@@ -40,12 +40,13 @@ static inline void recorder_up(struct pipe *pipe, void *arg)
 
 static inline uint64_t byte_sum(uint64_t sum, const uint8_t *data, size_t len)
 {
-    for (size_t i = 0; i < len; i++) sum = sum * 31 + data[i];
+    for (size_t i = 0; i < len; i++)
+        sum = sum * 31 + data[i];
     return sum;
 }
 
-static inline void recorder_message(struct pipe *pipe, const struct slice *data, const struct addr *from,
-                                    void *arg)
+static inline void recorder_message(struct pipe *pipe, const struct slice *data,
+                                    const struct addr *from, void *arg)
 {
     struct recorder *r = arg;
 
@@ -56,7 +57,8 @@ static inline void recorder_message(struct pipe *pipe, const struct slice *data,
     r->sum = byte_sum(r->sum, data->data, data->len);
     r->bytes += data->len;
     r->messages++;
-    if (from) r->from = *from;
+    if (from)
+        r->from = *from;
     r->at = loop_now(pipe->loop);
 }
 
@@ -108,15 +110,17 @@ static inline void record(struct recorder *r, struct pipe *pipe)
 }
 
 /* Runs the loop until the condition holds; fails after five seconds. */
-#define RUN_UNTIL(loop, condition) \
-    do { \
-        struct timespec start_, now_; \
-        clock_gettime(CLOCK_MONOTONIC, &start_); \
-        while (!(condition)) { \
-            clock_gettime(CLOCK_MONOTONIC, &now_); \
-            if (now_.tv_sec - start_.tv_sec > 5) fail_msg("not within 5 s: %s", #condition); \
-            if (!loop_turn(loop, 20 * MS_US) && !(condition)) fail_msg("loop is idle, yet not: %s", #condition); \
-        } \
+#define RUN_UNTIL(loop, condition)                                 \
+    do {                                                           \
+        struct timespec start_, now_;                              \
+        clock_gettime(CLOCK_MONOTONIC, &start_);                   \
+        while (!(condition)) {                                     \
+            clock_gettime(CLOCK_MONOTONIC, &now_);                 \
+            if (now_.tv_sec - start_.tv_sec > 5)                   \
+                fail_msg("not within 5 s: %s", #condition);        \
+            if (!loop_turn(loop, 20 * MS_US) && !(condition))      \
+                fail_msg("loop is idle, yet not: %s", #condition); \
+        }                                                          \
     } while (0)
 
 /* Runs a virtual loop until nothing is left to do. */

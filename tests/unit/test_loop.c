@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Theory of operation: timers, deferred calls and the two clocks; the heap against a sorted list. */
+/* Theory of operation: timers, deferred calls and the two clocks; the heap against a sorted list.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -30,7 +31,8 @@ static void on_fire(void *arg)
 
     probe->fired++;
     probe->fired_at = loop_now(probe->loop);
-    if (probe->order) probe->place = ++*probe->order;
+    if (probe->order)
+        probe->place = ++*probe->order;
 }
 
 static void on_fire_again(void *arg)
@@ -38,7 +40,8 @@ static void on_fire_again(void *arg)
     struct probe *probe = arg;
 
     on_fire(arg);
-    if (probe->again-- > 0) timer_set_in(probe->loop, &probe->timer, 10);
+    if (probe->again-- > 0)
+        timer_set_in(probe->loop, &probe->timer, 10);
 }
 
 static void on_fire_cancels(void *arg)
@@ -72,17 +75,21 @@ static void virtual_timers_fire_in_order(void **state)
         timer_set(loop, &probes[i].timer, start + loop_random64(loop) % 100000);
     }
     for (int i = 0; i < COUNT; i++) { /* moves a third, cancels a third */
-        if (i % 3 == 0) timer_set(loop, &probes[i].timer, start + loop_random64(loop) % 100000);
-        if (i % 3 == 1) timer_cancel(loop, &probes[i].timer);
+        if (i % 3 == 0)
+            timer_set(loop, &probes[i].timer, start + loop_random64(loop) % 100000);
+        if (i % 3 == 1)
+            timer_cancel(loop, &probes[i].timer);
         assert_int_equal(timer_is_set(&probes[i].timer), i % 3 != 1);
     }
     run_dry(loop);
     for (int i = 0; i < COUNT; i++) {
         assert_int_equal(probes[i].fired, i % 3 != 1);
-        if (!probes[i].fired) continue;
+        if (!probes[i].fired)
+            continue;
         expected++;
         assert_int_equal(probes[i].fired_at, probes[i].timer.at);
-        if (probes[i].place == order) last = probes[i].fired_at;
+        if (probes[i].place == order)
+            last = probes[i].fired_at;
     }
     for (int i = 0; i < COUNT; i++) {
         assert_true(probes[i].fired_at <= last);
@@ -165,14 +172,16 @@ static void on_soon(void *arg)
 {
     struct chain *chain = arg;
 
-    if (++chain->soons < chain->limit) defer_soon(chain->loop, &chain->soon);
+    if (++chain->soons < chain->limit)
+        defer_soon(chain->loop, &chain->soon);
 }
 
 static void on_next(void *arg)
 {
     struct chain *chain = arg;
 
-    if (++chain->nexts < chain->limit) defer_next(chain->loop, &chain->next);
+    if (++chain->nexts < chain->limit)
+        defer_next(chain->loop, &chain->next);
 }
 
 static void soon_runs_in_this_turn_next_once_a_turn(void **state)
@@ -222,7 +231,8 @@ static void deferred_calls_can_be_cancelled_anywhere_in_the_list(void **state)
             defer_init(&late.defer, on_fire, &late);
             (kind ? defer_next : defer_soon)(loop, &late.defer);
             run_dry(loop);
-            for (int i = 0; i < 3; i++) assert_int_equal(probes[i].fired, i != victim);
+            for (int i = 0; i < 3; i++)
+                assert_int_equal(probes[i].fired, i != victim);
             assert_int_equal(late.fired, 1);
             assert_int_equal(late.place, order);
         }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Theory of operation: pipe_open() for every kind, each as a small program would use it: an echo server, a client that awaits. */
+/* Theory of operation: pipe_open() for every kind, each as a small program would use it: an echo
+ * server, a client that awaits. */
 #include "pipe_recorder.h"
 
 #include <fcntl.h>
@@ -39,7 +40,8 @@ static void on_end(struct pipe *pipe, int why, void *arg)
     struct heard *heard = arg;
 
     (void)why;
-    if (pipe == heard->pipe) heard->ends++;
+    if (pipe == heard->pipe)
+        heard->ends++;
 }
 
 static const struct pipe_events echo_events = {.message = echo, .up = on_up, .end = on_end};
@@ -49,7 +51,8 @@ struct answer_wait {
     char text[16];
 };
 
-static void on_answer(struct subscription *sub, int why, struct slice *data, const struct addr *from, void *arg)
+static void on_answer(struct subscription *sub, int why, struct slice *data,
+                      const struct addr *from, void *arg)
 {
     struct answer_wait *wait = arg;
 
@@ -57,7 +60,8 @@ static void on_answer(struct subscription *sub, int why, struct slice *data, con
     (void)from;
     wait->calls++;
     wait->why = why;
-    if (data) strncat(wait->text, (const char *)data->data, data->len);
+    if (data)
+        strncat(wait->text, (const char *)data->data, data->len);
 }
 
 static void echo_and_await_on_tcp_and_udp(void **state)
@@ -66,7 +70,8 @@ static void echo_and_await_on_tcp_and_udp(void **state)
     const struct {
         enum pipe_protocol protocol;
         int family;
-    } cases[] = {{PIPE_TCP, AF_INET}, {PIPE_TCP, AF_INET6}, {PIPE_UDP, AF_INET}, {PIPE_UDP, AF_INET6}};
+    } cases[] = {
+        {PIPE_TCP, AF_INET}, {PIPE_TCP, AF_INET6}, {PIPE_UDP, AF_INET}, {PIPE_UDP, AF_INET6}};
 
     for (int i = 0; i < 4; i++) {
         struct loop *loop = loop_new();
@@ -77,12 +82,16 @@ static void echo_and_await_on_tcp_and_udp(void **state)
         struct addr at;
 
         options.local = addr_loopback(cases[i].family, 0);
-        server.pipe = pipe_open(loop, &(struct pipe_spec){.protocol = cases[i].protocol, .options = &options,
-                                                          .events = &echo_events, .arg = &server});
+        server.pipe = pipe_open(loop, &(struct pipe_spec){.protocol = cases[i].protocol,
+                                                          .options = &options,
+                                                          .events = &echo_events,
+                                                          .arg = &server});
         assert_non_null(server.pipe);
         pipe_addrs(server.pipe, &at, NULL);
-        client.pipe = pipe_open(loop, &(struct pipe_spec){.protocol = cases[i].protocol, .to = &at,
-                                                          .events = &recorder_events, .arg = &client});
+        client.pipe = pipe_open(loop, &(struct pipe_spec){.protocol = cases[i].protocol,
+                                                          .to = &at,
+                                                          .events = &recorder_events,
+                                                          .arg = &client});
         assert_non_null(client.pipe);
         struct subscription *sub = pipe_subscribe(client.pipe, SUB_ALL, 0);
         write_text(client.pipe, "ping");
@@ -116,10 +125,14 @@ static void unix_client_and_server(void **state)
     snprintf(path, sizeof(path), "%s/sock", dir);
     assert_null(pipe_open(loop, &(struct pipe_spec){.protocol = PIPE_UNIX, .path = path}));
     assert_int_equal(errno, ENOENT);
-    server.pipe = pipe_open(loop, &(struct pipe_spec){.protocol = PIPE_UNIX, .path = path, .is_server = true,
-                                                      .events = &echo_events, .arg = &server});
-    client.pipe = pipe_open(loop, &(struct pipe_spec){.protocol = PIPE_UNIX, .path = path,
-                                                      .events = &recorder_events, .arg = &client});
+    server.pipe = pipe_open(loop, &(struct pipe_spec){.protocol = PIPE_UNIX,
+                                                      .path = path,
+                                                      .is_server = true,
+                                                      .events = &echo_events,
+                                                      .arg = &server});
+    client.pipe = pipe_open(
+        loop, &(struct pipe_spec){
+                  .protocol = PIPE_UNIX, .path = path, .events = &recorder_events, .arg = &client});
     assert_non_null(client.pipe);
     write_text(client.pipe, "hi");
     RUN_UNTIL(loop, client.bytes == 2 && client.ups == 1);
@@ -149,21 +162,30 @@ static void existing_sockets_are_wrapped(void **state)
     struct loop *loop = loop_new();
     struct addr any = addr_loopback(AF_INET, 0), at, udp_at;
 
-    for (int listening = 0; listening < 2; listening++) { /* a server's socket, bound or already listening */
+    for (int listening = 0; listening < 2;
+         listening++) { /* a server's socket, bound or already listening */
         struct heard server = {0};
         struct recorder client = {0};
         int fd = plain(SOCK_STREAM, &any, &at);
 
-        if (listening) listen(fd, 5);
-        server.pipe = pipe_open(loop, &(struct pipe_spec){.protocol = PIPE_TCP, .wrap = true, .fd = fd,
-                                                          .events = &echo_events, .arg = &server});
+        if (listening)
+            listen(fd, 5);
+        server.pipe = pipe_open(loop, &(struct pipe_spec){.protocol = PIPE_TCP,
+                                                          .wrap = true,
+                                                          .fd = fd,
+                                                          .events = &echo_events,
+                                                          .arg = &server});
         assert_int_equal(tcp_fd(server.pipe), fd);
         int connected = socket(AF_INET, SOCK_STREAM, 0);
         struct sockaddr_storage sa;
         socklen_t len = addr_to_sockaddr(&at, &sa);
         assert_int_equal(connect(connected, (struct sockaddr *)&sa, len), 0);
-        client.pipe = pipe_open(loop, &(struct pipe_spec){.protocol = PIPE_TCP, .wrap = true, .fd = connected,
-                                                          .to = listening ? &at : NULL, .events = &recorder_events, .arg = &client});
+        client.pipe = pipe_open(loop, &(struct pipe_spec){.protocol = PIPE_TCP,
+                                                          .wrap = true,
+                                                          .fd = connected,
+                                                          .to = listening ? &at : NULL,
+                                                          .events = &recorder_events,
+                                                          .arg = &client});
         write_text(client.pipe, "wrapped");
         RUN_UNTIL(loop, client.bytes == 7);
         assert_int_equal(client.ups, 1); /* told, although it was connected before */
@@ -174,10 +196,17 @@ static void existing_sockets_are_wrapped(void **state)
     }
     struct heard server = {0};
     struct recorder client = {0};
-    server.pipe = pipe_open(loop, &(struct pipe_spec){.protocol = PIPE_UDP, .wrap = true, .fd = plain(SOCK_DGRAM, &any, &udp_at),
-                                                      .events = &echo_events, .arg = &server});
-    client.pipe = pipe_open(loop, &(struct pipe_spec){.protocol = PIPE_UDP, .wrap = true, .fd = plain(SOCK_DGRAM, &any, &at),
-                                                      .to = &udp_at, .events = &recorder_events, .arg = &client});
+    server.pipe = pipe_open(loop, &(struct pipe_spec){.protocol = PIPE_UDP,
+                                                      .wrap = true,
+                                                      .fd = plain(SOCK_DGRAM, &any, &udp_at),
+                                                      .events = &echo_events,
+                                                      .arg = &server});
+    client.pipe = pipe_open(loop, &(struct pipe_spec){.protocol = PIPE_UDP,
+                                                      .wrap = true,
+                                                      .fd = plain(SOCK_DGRAM, &any, &at),
+                                                      .to = &udp_at,
+                                                      .events = &recorder_events,
+                                                      .arg = &client});
     write_text(client.pipe, "udp"); /* connected to `to` */
     RUN_UNTIL(loop, client.bytes == 3);
     pipe_close(server.pipe);
@@ -201,12 +230,15 @@ static void options_for_all_kinds(void **state)
     options.queue_max = 2;
     assert_null(pipe_open(loop, &(struct pipe_spec){.protocol = PIPE_TCP, .options = &options}));
     assert_int_equal(errno, ENOTSUP); /* a stream has no messages to be unique */
-    server.pipe = pipe_open(loop, &(struct pipe_spec){.protocol = PIPE_UDP, .options = &options,
-                                                      .events = &recorder_events, .arg = &server});
+    server.pipe = pipe_open(loop, &(struct pipe_spec){.protocol = PIPE_UDP,
+                                                      .options = &options,
+                                                      .events = &recorder_events,
+                                                      .arg = &server});
     pipe_addrs(server.pipe, &at, NULL);
     struct subscription *sub = pipe_subscribe(server.pipe, SUB_ALL, 0);
     record(&client, udp_open(loop, &at, NULL));
-    for (int i = 0; i < 8; i++) write_text(client.pipe, (const char *[]){"a", "a", "b", "c"}[i % 4]);
+    for (int i = 0; i < 8; i++)
+        write_text(client.pipe, (const char *[]){"a", "a", "b", "c"}[i % 4]);
     RUN_UNTIL(loop, server.messages + pipe_duplicates(server.pipe) == 8);
     assert_string_equal(server.text, "abc");
     assert_int_equal(subscription_queued(sub), 2);
@@ -226,7 +258,9 @@ static void what_makes_no_pipe(void **state)
     struct loop *loop = loop_new();
     struct addr nowhere = {0};
 
-    assert_null(pipe_open(loop, &(struct pipe_spec){.protocol = PIPE_TCP})); /* neither destination nor local address */
+    assert_null(pipe_open(
+        loop,
+        &(struct pipe_spec){.protocol = PIPE_TCP})); /* neither destination nor local address */
     assert_int_equal(errno, EDESTADDRREQ);
     assert_null(pipe_open(loop, &(struct pipe_spec){.protocol = PIPE_UDP, .to = &nowhere}));
     assert_null(pipe_open(loop, &(struct pipe_spec){.protocol = PIPE_TLS}));

@@ -37,15 +37,21 @@ static void flags_are_set_on_the_socket(void **state)
     assert_int_equal(get_int(fd, SOL_SOCKET, SO_BROADCAST), 0);
     assert_int_equal(get_int(fd, SOL_SOCKET, SO_REUSEADDR), 0);
     close(fd);
-    assert_int_equal(apply(&(struct pipe_options){.broadcast = true, .reuse_addr = true, .reuse_port = true, .ttl = 7},
-                           AF_INET, SOCK_DGRAM, &fd), 0);
+    assert_int_equal(apply(
+                         &(struct pipe_options){
+                             .broadcast = true, .reuse_addr = true, .reuse_port = true, .ttl = 7},
+                         AF_INET, SOCK_DGRAM, &fd),
+                     0);
     assert_int_equal(get_int(fd, SOL_SOCKET, SO_BROADCAST), 1);
     assert_int_equal(get_int(fd, SOL_SOCKET, SO_REUSEADDR), 1);
     assert_int_equal(get_int(fd, SOL_SOCKET, SO_REUSEPORT), 1);
     assert_int_equal(get_int(fd, IPPROTO_IP, IP_TTL), 7);
     close(fd);
     for (int only = 0; only < 2; only++) {
-        assert_int_equal(apply(&(struct pipe_options){.ttl = 9, .v6only = only, .reset_on_close = 1}, AF_INET6, SOCK_STREAM, &fd), 0);
+        assert_int_equal(
+            apply(&(struct pipe_options){.ttl = 9, .v6only = only, .reset_on_close = 1}, AF_INET6,
+                  SOCK_STREAM, &fd),
+            0);
         assert_int_equal(get_int(fd, IPPROTO_IPV6, IPV6_UNICAST_HOPS), 9);
         assert_int_equal(get_int(fd, IPPROTO_IPV6, IPV6_V6ONLY), only);
         getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, &len);
@@ -54,7 +60,8 @@ static void flags_are_set_on_the_socket(void **state)
     }
 }
 
-/* SO_MARK and, before Linux 5.7, SO_BINDTODEVICE want privileges: then the refusal must be reported. */
+/* SO_MARK and, before Linux 5.7, SO_BINDTODEVICE want privileges: then the refusal must be
+ * reported. */
 static void an_explicit_route_is_taken_or_refused(void **state)
 {
     (void)state;
@@ -79,7 +86,8 @@ static void an_explicit_route_is_taken_or_refused(void **state)
         assert_int_equal(r, -EPERM);
     close(fd);
     struct pipe_options elsewhere = {0};
-    assert_int_equal(addr_parse("192.0.2.1:0", &elsewhere.local), 0); /* not an address of this machine (RFC 5737) */
+    assert_int_equal(addr_parse("192.0.2.1:0", &elsewhere.local),
+                     0); /* not an address of this machine (RFC 5737) */
     assert_int_equal(apply(&elsewhere, AF_INET, SOCK_STREAM, &fd), -EADDRNOTAVAIL);
     close(fd);
 }
@@ -122,7 +130,8 @@ static void reuse_port_shares_a_port(void **state)
     }
     assert_null(udp_listen(loop, &at, NULL));
     assert_int_equal(errno, EADDRINUSE);
-    for (int i = 0; i < 2; i++) pipe_close(servers[i].pipe);
+    for (int i = 0; i < 2; i++)
+        pipe_close(servers[i].pipe);
     RUN_UNTIL(loop, servers[0].ends == 1 && servers[1].ends == 1);
     loop_free(loop);
 }
@@ -219,7 +228,8 @@ static void protocol_is_passed_to_the_system(void **state)
     struct recorder r = {0};
     struct addr at = addr_loopback(AF_INET, 0);
 
-    assert_null(tcp_open(loop, &at, &(struct pipe_options){.protocol = IPPROTO_UDP})); /* not a stream */
+    assert_null(
+        tcp_open(loop, &at, &(struct pipe_options){.protocol = IPPROTO_UDP})); /* not a stream */
     assert_int_equal(errno, EPROTONOSUPPORT);
     record(&r, udp_listen(loop, &at, &(struct pipe_options){.protocol = IPPROTO_UDP}));
     pipe_close(r.pipe);

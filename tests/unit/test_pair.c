@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Theory of operation: pairs in virtual time: delay, rate, bound, cut, half-close, reset; and once on a real loop. */
+/* Theory of operation: pairs in virtual time: delay, rate, bound, cut, half-close, reset; and once
+ * on a real loop. */
 #include "pipe_recorder.h"
 
 #include "pipe/pair.h"
@@ -15,15 +16,18 @@ static void world_make(struct world *world, const struct pair_options *options)
     memset(world, 0, sizeof(*world));
     world->loop = loop_new_virtual(1);
     assert_int_equal(pair_new(world->loop, options, world->ends), 0);
-    for (int i = 0; i < 2; i++) record(&world->heard[i], world->ends[i]);
+    for (int i = 0; i < 2; i++)
+        record(&world->heard[i], world->ends[i]);
 }
 
 static void world_free(struct world *world)
 {
     for (int i = 0; i < 2; i++)
-        if (world->heard[i].pipe) pipe_abort(world->heard[i].pipe, -ECANCELED);
+        if (world->heard[i].pipe)
+            pipe_abort(world->heard[i].pipe, -ECANCELED);
     run_dry(world->loop);
-    for (int i = 0; i < 2; i++) assert_int_equal(world->heard[i].ends, 1);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(world->heard[i].ends, 1);
     loop_free(world->loop);
     assert_int_equal(block_total_bytes(), 0);
 }
@@ -70,7 +74,8 @@ static void delay_and_rate(void **state)
     start = loop_now(w.loop);
     pipe_send(w.ends[0], bytes, sizeof(bytes), false);
     assert_int_equal(pipe_queued(w.ends[0]), sizeof(bytes));
-    while (loop_now(w.loop) < start + 50000) loop_turn(w.loop, 1000);
+    while (loop_now(w.loop) < start + 50000)
+        loop_turn(w.loop, 1000);
     assert_in_range(w.heard[1].bytes, 25000, 45000); /* it trickles: 45 ms of it have arrived */
     assert_in_range(pipe_queued(w.ends[0]), 48000, 52000);
     run_dry(w.loop);
@@ -87,7 +92,8 @@ static void one_send_arrives_as_one_message(void **state)
     static uint8_t bytes[BLOCK_BYTES];
 
     world_make(&w, &(struct pair_options){.delay_us = 10, .rate = 10000000});
-    for (int i = 0; i < 5; i++) pipe_send(w.ends[0], bytes, sizeof(bytes), i < 4);
+    for (int i = 0; i < 5; i++)
+        pipe_send(w.ends[0], bytes, sizeof(bytes), i < 4);
     pipe_send(w.ends[0], bytes, 1, false);
     run_dry(w.loop);
     assert_int_equal(w.heard[1].messages, 6);
@@ -266,7 +272,8 @@ static void a_cut_hides_the_end_until_it_is_over(void **state)
     world_make(&w, NULL);
     pair_cut(w.ends[0], true);
     pipe_abort(w.ends[0], -ECANCELED);
-    for (int i = 0; i < 5; i++) loop_turn(w.loop, SEC_US);
+    for (int i = 0; i < 5; i++)
+        loop_turn(w.loop, SEC_US);
     assert_int_equal(w.heard[0].ends, 1);
     assert_int_equal(w.heard[1].ends, 0);
     pair_cut(w.ends[1], false);
@@ -326,7 +333,8 @@ static void endless_echo_starves_nobody(void **state)
         bool fired = false;
 
         pair_new(loops[i], NULL, ends);
-        for (int k = 0; k < 2; k++) pipe_add_listener(ends[k], &events, NULL);
+        for (int k = 0; k < 2; k++)
+            pipe_add_listener(ends[k], &events, NULL);
         write_text(ends[0], "ball");
         loop_refresh(loops[i]);
         timer_init(&timer, on_flag, &fired);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Theory of operation: what is common to all pipes, shown with pairs in virtual time: listeners, links, back-pressure, half-close,
- * ends; and callbacks that do the worst.
+ * Theory of operation: what is common to all pipes, shown with pairs in virtual time: listeners,
+ * links, back-pressure, half-close, ends; and callbacks that do the worst.
  */
 #include "pipe_recorder.h"
 
@@ -27,8 +27,10 @@ static void duo_make(struct duo *duo, struct loop *loop, const struct pair_optio
 
 static void duo_end(struct duo *duo)
 {
-    if (duo->heard.pipe) pipe_abort(duo->heard.pipe, -ECANCELED);
-    if (duo->far_heard.pipe) pipe_abort(duo->far_heard.pipe, -ECANCELED);
+    if (duo->heard.pipe)
+        pipe_abort(duo->heard.pipe, -ECANCELED);
+    if (duo->far_heard.pipe)
+        pipe_abort(duo->far_heard.pipe, -ECANCELED);
 }
 
 static void finish_world(struct loop *loop)
@@ -48,7 +50,8 @@ static void several_listeners_hear_the_same(void **state)
     struct recorder others[3] = {0};
 
     duo_make(&duo, loop, NULL);
-    for (int i = 0; i < 3; i++) record(&others[i], duo.near);
+    for (int i = 0; i < 3; i++)
+        record(&others[i], duo.near);
     write_text(duo.far, "all");
     run_dry(loop);
     pipe_del_listener(duo.near, &recorder_events, &others[1]);
@@ -115,8 +118,10 @@ static void meddle(struct pipe *pipe, const struct slice *data, const struct add
         pipe_del_listener(pipe, &recorder_events, &meddler->recorders[0]);
         break;
     case ADD_MANY:
-        if (meddler->calls > 1) break;
-        for (int i = 0; i < 20; i++) pipe_add_listener(pipe, &recorder_events, &meddler->recorders[i]);
+        if (meddler->calls > 1)
+            break;
+        for (int i = 0; i < 20; i++)
+            pipe_add_listener(pipe, &recorder_events, &meddler->recorders[i]);
         break;
     }
 }
@@ -147,7 +152,8 @@ static void listeners_come_and_go_inside_callbacks(void **state)
             assert_int_equal(others[0].bytes, 0);
             break;
         default:
-            for (int i = 0; i < 20; i++) assert_true(strchr(others[i].text, '2'));
+            for (int i = 0; i < 20; i++)
+                assert_true(strchr(others[i].text, '2'));
             assert_string_equal(others[20].text, "12");
         }
         duo_end(&duo);
@@ -160,34 +166,54 @@ static void listeners_come_and_go_inside_callbacks(void **state)
 
 struct attacker {
     struct pipe *victims[3];
-    enum pipe_attack { ATTACK_CLOSE, ATTACK_ABORT, ATTACK_SHUTDOWN, ATTACK_UNLINK, ATTACK_PAUSE, ATTACK_LAST } attack;
+    enum pipe_attack {
+        ATTACK_CLOSE,
+        ATTACK_ABORT,
+        ATTACK_SHUTDOWN,
+        ATTACK_UNLINK,
+        ATTACK_PAUSE,
+        ATTACK_LAST
+    } attack;
     enum { ON_MESSAGE, ON_EOF, ON_ROOM, ON_END, ON_LAST } moment;
     bool done;
 };
 
 static void strike(struct attacker *attacker, int moment)
 {
-    if (attacker->done || (int)attacker->moment != moment) return;
+    if (attacker->done || (int)attacker->moment != moment)
+        return;
     attacker->done = true;
     for (int i = 0; i < 3; i++) {
         struct pipe *victim = attacker->victims[i];
 
-        if (!victim) continue;
+        if (!victim)
+            continue;
         switch (attacker->attack) {
-        case ATTACK_CLOSE: pipe_close(victim); break;
-        case ATTACK_ABORT: pipe_abort(victim, -EPIPE); break;
-        case ATTACK_SHUTDOWN: pipe_shutdown(victim); break;
+        case ATTACK_CLOSE:
+            pipe_close(victim);
+            break;
+        case ATTACK_ABORT:
+            pipe_abort(victim, -EPIPE);
+            break;
+        case ATTACK_SHUTDOWN:
+            pipe_shutdown(victim);
+            break;
         case ATTACK_UNLINK:
             for (int k = 0; k < 3; k++)
-                if (attacker->victims[k]) pipe_unlink(victim, attacker->victims[k]);
+                if (attacker->victims[k])
+                    pipe_unlink(victim, attacker->victims[k]);
             break;
-        case ATTACK_PAUSE: pipe_pause(victim); break;
-        case ATTACK_LAST: break;
+        case ATTACK_PAUSE:
+            pipe_pause(victim);
+            break;
+        case ATTACK_LAST:
+            break;
         }
     }
 }
 
-static void attack_message(struct pipe *pipe, const struct slice *data, const struct addr *from, void *arg)
+static void attack_message(struct pipe *pipe, const struct slice *data, const struct addr *from,
+                           void *arg)
 {
     (void)pipe;
     (void)data;
@@ -213,15 +239,16 @@ static void attack_end(struct pipe *pipe, int why, void *arg)
 
     (void)why;
     for (int i = 0; i < 3; i++)
-        if (attacker->victims[i] == pipe) attacker->victims[i] = NULL;
+        if (attacker->victims[i] == pipe)
+            attacker->victims[i] = NULL;
     strike(arg, ON_END);
 }
 
 static const struct pipe_events attacks = {
     .message = attack_message, .eof = attack_eof, .room = attack_room, .end = attack_end};
 
-/* Three pipes linked in every way; a callback of one does something to some or all, at every moment. The
- * sanitizers watch; here, that everybody ends exactly once. */
+/* Three pipes linked in every way; a callback of one does something to some or all, at every
+ * moment. The sanitizers watch; here, that everybody ends exactly once. */
 static void callbacks_may_do_anything(void **state)
 {
     (void)state;
@@ -230,25 +257,35 @@ static void callbacks_may_do_anything(void **state)
     for (int run = 0; run < ATTACK_LAST * ON_LAST * 8; run++) {
         struct loop *loop = loop_new_virtual((uint64_t)run);
         struct duo duos[3];
-        struct attacker attacker = {.attack = run % ATTACK_LAST, .moment = run / ATTACK_LAST % ON_LAST};
+        struct attacker attacker = {.attack = run % ATTACK_LAST,
+                                    .moment = run / ATTACK_LAST % ON_LAST};
         int mask = run / (ATTACK_LAST * ON_LAST);
 
-        for (int i = 0; i < 3; i++) duo_make(&duos[i], loop, &(struct pair_options){.buffer = 2000, .delay_us = 10});
+        for (int i = 0; i < 3; i++)
+            duo_make(&duos[i], loop, &(struct pair_options){.buffer = 2000, .delay_us = 10});
         for (int i = 0; i < 3; i++) {
-            if (mask & 1 << i) attacker.victims[i] = duos[i].near;
+            if (mask & 1 << i)
+                attacker.victims[i] = duos[i].near;
             pipe_add_listener(duos[i].near, &attacks, &attacker);
         }
         pipe_add_pipe(duos[0].near, duos[2].near);
         pipe_link(duos[0].near, duos[1].near);
         pipe_add_pipe(duos[1].near, duos[2].near);
         pipe_link(duos[2].near, duos[0].near);
-        for (int i = 0; i < 3; i++) pipe_send(duos[i].far, bytes, sizeof(bytes), false);
-        for (int turn = 0; turn < 50; turn++) loop_turn(loop, 1000);
-        if (duos[0].far_heard.pipe) pipe_shutdown(duos[0].far);
-        for (int turn = 0; turn < 50; turn++) loop_turn(loop, 1000);
-        if (duos[1].far_heard.pipe) pipe_abort(duos[1].far_heard.pipe, -EIO);
-        for (int turn = 0; turn < 50; turn++) loop_turn(loop, 1000);
-        for (int i = 0; i < 3; i++) duo_end(&duos[i]);
+        for (int i = 0; i < 3; i++)
+            pipe_send(duos[i].far, bytes, sizeof(bytes), false);
+        for (int turn = 0; turn < 50; turn++)
+            loop_turn(loop, 1000);
+        if (duos[0].far_heard.pipe)
+            pipe_shutdown(duos[0].far);
+        for (int turn = 0; turn < 50; turn++)
+            loop_turn(loop, 1000);
+        if (duos[1].far_heard.pipe)
+            pipe_abort(duos[1].far_heard.pipe, -EIO);
+        for (int turn = 0; turn < 50; turn++)
+            loop_turn(loop, 1000);
+        for (int i = 0; i < 3; i++)
+            duo_end(&duos[i]);
         run_dry(loop);
         for (int i = 0; i < 3; i++) {
             assert_int_equal(duos[i].heard.ends, 1);
@@ -377,9 +414,12 @@ static void a_slow_sink_holds_its_source(void **state)
     while (sent < sizeof(bytes)) {
         size_t room = pipe_room(a.far);
 
-        if (room > sizeof(bytes) - sent) room = sizeof(bytes) - sent;
-        if (room > 7000) room = 7000;
-        if (room) pipe_send(a.far, bytes + sent, room, false);
+        if (room > sizeof(bytes) - sent)
+            room = sizeof(bytes) - sent;
+        if (room > 7000)
+            room = 7000;
+        if (room)
+            pipe_send(a.far, bytes + sent, room, false);
         sent += room;
         loop_turn(loop, 10000);
         assert_true(pipe_queued(b.near) <= 10000 + BLOCK_BYTES);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Theory of operation: counts, headroom and pool of blocks; queues against a plain array, with random operations. */
+/* Theory of operation: counts, headroom and pool of blocks; queues against a plain array, with
+ * random operations. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -46,8 +47,10 @@ static void the_pool_is_bounded(void **state)
     enum { COUNT = BLOCK_POOL_MAX + 10 };
     struct block *blocks[COUNT];
 
-    for (int i = 0; i < COUNT; i++) blocks[i] = block_new();
-    for (int i = 0; i < COUNT; i++) block_unref(blocks[i]);
+    for (int i = 0; i < COUNT; i++)
+        blocks[i] = block_new();
+    for (int i = 0; i < COUNT; i++)
+        block_unref(blocks[i]);
     block_pool_trim(3);
     block_pool_trim(0);
     assert_int_equal(block_total_bytes(), 0);
@@ -117,7 +120,8 @@ static void appending_fills_the_last_block(void **state)
     static uint8_t bytes[3000];
 
     slice_queue_push_copy(&queue, bytes, 1500);
-    for (int i = 0; i < 20; i++) slice_queue_push_copy(&queue, bytes, 100);
+    for (int i = 0; i < 20; i++)
+        slice_queue_push_copy(&queue, bytes, 100);
     assert_int_equal(queue.bytes, 3500);
     assert_int_equal(queue.count, 1);
     slice_queue_clear(&queue);
@@ -130,7 +134,8 @@ static void moving_keeps_order_and_empties_the_source(void **state)
         struct slice_queue a = {0}, b = {0};
         char buf[16];
 
-        if (had) slice_queue_push_copy(&a, "one", 3);
+        if (had)
+            slice_queue_push_copy(&a, "one", 3);
         for (int i = 0; i < 6; i++) {
             struct slice part = slice_copy("t", 1);
             slice_queue_push(&b, &part);
@@ -197,7 +202,8 @@ static void a_queue_equals_an_array(void **state)
         uint64_t dice = loop_random64(loop);
         size_t size = (dice >> 8) % (dice & 128 ? 300 : 9000);
 
-        if (size > MAX - tail) size = MAX - tail;
+        if (size > MAX - tail)
+            size = MAX - tail;
         switch (dice % 6) {
         case 0:
         case 1:
@@ -211,7 +217,8 @@ static void a_queue_equals_an_array(void **state)
             break;
         }
         case 3:
-            if (size > tail - head) size = tail - head;
+            if (size > tail - head)
+                size = tail - head;
             slice_queue_drop(&queue, size);
             head += size;
             break;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Theory of operation: subscriptions on pairs in virtual time, and once on UDP: sources, queues, full queues, waiting, ends. */
+/* Theory of operation: subscriptions on pairs in virtual time, and once on UDP: sources, queues,
+ * full queues, waiting, ends. */
 #include "pipe_recorder.h"
 
 #include "pipe/pair.h"
@@ -16,7 +17,8 @@ struct outcome {
     struct slice kept;
 };
 
-static void on_received(struct subscription *sub, int why, struct slice *data, const struct addr *from, void *arg)
+static void on_received(struct subscription *sub, int why, struct slice *data,
+                        const struct addr *from, void *arg)
 {
     struct outcome *outcome = arg;
 
@@ -24,7 +26,8 @@ static void on_received(struct subscription *sub, int why, struct slice *data, c
     outcome->why = why;
     outcome->at = loop_now(outcome->loop);
     outcome->eof = why == 0 && !data;
-    if (from) outcome->from = *from;
+    if (from)
+        outcome->from = *from;
     if (data) {
         strncat(outcome->text, (const char *)data->data, data->len);
         if (outcome->kept.block == NULL && outcome->text[0] == 'K') {
@@ -48,14 +51,17 @@ static void world_make(struct world *world, bool messages)
 {
     memset(world, 0, sizeof(*world));
     world->loop = loop_new_virtual(1);
-    assert_int_equal(pair_new(world->loop, &(struct pair_options){.messages = messages}, world->ends), 0);
-    for (int i = 0; i < 2; i++) record(&world->heard[i], world->ends[i]);
+    assert_int_equal(
+        pair_new(world->loop, &(struct pair_options){.messages = messages}, world->ends), 0);
+    for (int i = 0; i < 2; i++)
+        record(&world->heard[i], world->ends[i]);
 }
 
 static void world_free(struct world *world)
 {
     for (int i = 0; i < 2; i++)
-        if (world->heard[i].pipe) pipe_abort(world->heard[i].pipe, -ECANCELED);
+        if (world->heard[i].pipe)
+            pipe_abort(world->heard[i].pipe, -ECANCELED);
     run_dry(world->loop);
     loop_free(world->loop);
     assert_int_equal(block_total_bytes(), 0);
@@ -123,7 +129,8 @@ static void recv_inside_the_callback_drains_the_queue(void **state)
     world_make(&w, true);
     got.loop = w.loop;
     struct subscription *sub = pipe_subscribe(w.ends[1], SUB_ALL, 0);
-    for (int i = 0; i < 5; i++) write_text(w.ends[0], (const char *[]){"a", "b", "c", "d", "e"}[i]);
+    for (int i = 0; i < 5; i++)
+        write_text(w.ends[0], (const char *[]){"a", "b", "c", "d", "e"}[i]);
     run_dry(w.loop);
     assert_int_equal(subscription_queued(sub), 5);
     pipe_recv(sub, 0, on_received, &got);
@@ -152,8 +159,10 @@ static void a_callback_may_unsubscribe(void **state)
         got.loop = w.loop;
         struct subscription *sub = pipe_subscribe(w.ends[1], SUB_ALL, 0);
         pipe_recv(sub, SEC_US, on_received, &got);
-        if (!timeout) write_text(w.ends[0], "x");
-        if (!timeout) write_text(w.ends[0], "y");
+        if (!timeout)
+            write_text(w.ends[0], "x");
+        if (!timeout)
+            write_text(w.ends[0], "y");
         run_dry(w.loop);
         assert_int_equal(got.calls, 1);
         world_free(&w);
@@ -188,9 +197,11 @@ static void each_source_has_its_queue(void **state)
         assert_memory_equal(data.data, i ? "from the second" : "from the first", data.len);
         slice_drop(&data);
     }
-    for (int i = 0; i < 3; i++) pipe_unsubscribe(subs[i]);
+    for (int i = 0; i < 3; i++)
+        pipe_unsubscribe(subs[i]);
     pipe_close(server.pipe);
-    for (int i = 0; i < 2; i++) pipe_close(clients[i].pipe);
+    for (int i = 0; i < 2; i++)
+        pipe_close(clients[i].pipe);
     RUN_UNTIL(loop, server.ends && clients[0].ends && clients[1].ends);
     loop_free(loop);
     assert_int_equal(block_total_bytes(), 0);
@@ -203,7 +214,8 @@ static void a_full_message_queue_drops_the_oldest(void **state)
     struct slice data;
 
     world_make(&w, true);
-    struct subscription *small = pipe_subscribe(w.ends[1], SUB_ALL, 3), *large = pipe_subscribe(w.ends[1], SUB_ALL, 0);
+    struct subscription *small = pipe_subscribe(w.ends[1], SUB_ALL, 3),
+                        *large = pipe_subscribe(w.ends[1], SUB_ALL, 0);
     for (int i = 0; i < SUBSCRIPTION_QUEUE_MAX + 5; i++) {
         pipe_write_copy(w.ends[0], &i, sizeof(i));
         run_dry(w.loop);
@@ -231,7 +243,8 @@ static void a_full_stream_queue_holds_the_stream(void **state)
     size_t total = 0, most = 0;
 
     world_make(&w, false);
-    struct subscription *slow = pipe_subscribe(w.ends[1], SUB_ALL, 3), *quick = pipe_subscribe(w.ends[1], SUB_ALL, 100);
+    struct subscription *slow = pipe_subscribe(w.ends[1], SUB_ALL, 3),
+                        *quick = pipe_subscribe(w.ends[1], SUB_ALL, 100);
     for (int i = 0; i < 20; i++) {
         write_text(w.ends[0], "slice");
         run_dry(w.loop);
@@ -247,8 +260,10 @@ static void a_full_stream_queue_holds_the_stream(void **state)
             total += data.len;
             slice_drop(&data);
         }
-        if (subscription_queued(slow) > most) most = subscription_queued(slow);
-        if (r == ADIT_ECLOSED) break;
+        if (subscription_queued(slow) > most)
+            most = subscription_queued(slow);
+        if (r == ADIT_ECLOSED)
+            break;
         run_dry(w.loop);
     }
     assert_int_equal(total, 100);
@@ -327,10 +342,12 @@ static void subscriptions_are_bounded(void **state)
     struct subscription *subs[SUBSCRIPTIONS_MAX];
 
     world_make(&w, true);
-    for (int i = 0; i < SUBSCRIPTIONS_MAX; i++) assert_non_null(subs[i] = pipe_subscribe(w.ends[0], SUB_ALL, 0));
+    for (int i = 0; i < SUBSCRIPTIONS_MAX; i++)
+        assert_non_null(subs[i] = pipe_subscribe(w.ends[0], SUB_ALL, 0));
     assert_null(pipe_subscribe(w.ends[0], SUB_ALL, 0));
     assert_int_equal(errno, ENOSPC);
-    for (int i = 0; i < SUBSCRIPTIONS_MAX; i++) pipe_unsubscribe(subs[i]);
+    for (int i = 0; i < SUBSCRIPTIONS_MAX; i++)
+        pipe_unsubscribe(subs[i]);
     world_free(&w);
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Theory of operation: TCP and UNIX pipes against plain sockets on the loopback: connecting, serving, closing in all
- * the ways a peer can, edges that must not be lost, slow readers. Options are in test_options.c.
+ * Theory of operation: TCP and UNIX pipes against plain sockets on the loopback: connecting,
+ * serving, closing in all the ways a peer can, edges that must not be lost, slow readers. Options
+ * are in test_options.c.
  */
 #include "pipe_recorder.h"
 
@@ -70,7 +71,8 @@ static void expect_text(struct loop *loop, int fd, const char *text)
     size_t have = 0;
     ssize_t n = -1;
 
-    RUN_UNTIL(loop, ((n = recv(fd, buf + have, sizeof(buf) - 1 - have, 0)) > 0 && (have += (size_t)n) >= strlen(text)) ||
+    RUN_UNTIL(loop, ((n = recv(fd, buf + have, sizeof(buf) - 1 - have, 0)) > 0 &&
+                     (have += (size_t)n) >= strlen(text)) ||
                         (*text == 0 && n == 0));
     buf[have] = 0;
     assert_string_equal(buf, text);
@@ -161,13 +163,15 @@ static void connecting_times_out(void **state)
     struct addr at;
     int listener = plain_listen(0, &at), fillers[3];
 
-    for (int i = 0; i < 3; i++) fillers[i] = plain_connect(&at, i == 0); /* the backlog is full: SYNs go unanswered */
+    for (int i = 0; i < 3; i++)
+        fillers[i] = plain_connect(&at, i == 0); /* the backlog is full: SYNs go unanswered */
     record(&client, tcp_open(loop, &at, &(struct pipe_options){.connect_timeout_ms = 30}));
     uint64_t start = loop_refresh(loop);
     RUN_UNTIL(loop, client.ends == 1);
     assert_int_equal(client.why, -ETIMEDOUT);
     assert_in_range(client.at - start, 25 * MS_US, 1000 * MS_US);
-    for (int i = 0; i < 3; i++) close(fillers[i]);
+    for (int i = 0; i < 3; i++)
+        close(fillers[i]);
     close(listener);
     finish(loop);
 }
@@ -223,7 +227,8 @@ static void ending_a_server_ends_its_clients(void **state)
     write_text(clients[1].pipe, "alive");
     expect_text(loop, peers[1], "alive");
     pipe_close(clients[1].pipe);
-    for (int i = 0; i < 3; i++) close(peers[i]);
+    for (int i = 0; i < 3; i++)
+        close(peers[i]);
     RUN_UNTIL(loop, clients[1].ends == 1);
     /* The port is free again at once. */
     struct recorder again = {0};
@@ -354,7 +359,8 @@ static void an_edge_during_a_pause_is_not_lost(void **state)
     pipe_pause(r.pipe);
     assert_int_equal(write(peer, "data", 4), 4);
     shutdown(peer, SHUT_WR);
-    for (int i = 0; i < 3; i++) loop_turn(loop, MS_US);
+    for (int i = 0; i < 3; i++)
+        loop_turn(loop, MS_US);
     assert_int_equal(r.bytes + (size_t)r.eofs, 0);
     pipe_resume(r.pipe);
     RUN_UNTIL(loop, r.eofs == 1);
@@ -365,7 +371,8 @@ static void an_edge_during_a_pause_is_not_lost(void **state)
     finish(loop);
 }
 
-static void pause_after_first(struct pipe *pipe, const struct slice *data, const struct addr *from, void *arg)
+static void pause_after_first(struct pipe *pipe, const struct slice *data, const struct addr *from,
+                              void *arg)
 {
     int *calls = arg;
 
@@ -375,7 +382,8 @@ static void pause_after_first(struct pipe *pipe, const struct slice *data, const
     pipe_pause(pipe);
 }
 
-/* One read of many blocks: a listener that pauses after each gets them one by one, in order, then eof. */
+/* One read of many blocks: a listener that pauses after each gets them one by one, in order, then
+ * eof. */
 static void a_pause_between_blocks_holds_the_rest(void **state)
 {
     (void)state;
@@ -392,13 +400,15 @@ static void a_pause_between_blocks_holds_the_rest(void **state)
     record(&r, tcp_wrap(loop, ours, NULL));
     while (sent < sizeof(bytes)) { /* reads grow to many blocks */
         ssize_t n = send(peer, bytes + sent, sizeof(bytes) - sent, 0);
-        if (n > 0) sent += (size_t)n;
+        if (n > 0)
+            sent += (size_t)n;
         loop_turn(loop, MS_US);
     }
     RUN_UNTIL(loop, r.bytes == sizeof(bytes));
     pipe_pause(r.pipe);
     sent = 0;
-    for (ssize_t n; (n = send(peer, bytes + sent, sizeof(bytes) - sent, 0)) > 0;) sent += (size_t)n;
+    for (ssize_t n; (n = send(peer, bytes + sent, sizeof(bytes) - sent, 0)) > 0;)
+        sent += (size_t)n;
     assert_true(sent > 3 * BLOCK_BYTES);
     shutdown(peer, SHUT_WR);
     r.bytes = r.messages = r.sum = 0;
@@ -501,7 +511,8 @@ static void a_reset_is_noticed_while_paused_and_after_eof(void **state)
     finish(loop);
 }
 
-/* The peer answers early and goes, while we still send: the answer must arrive although writing fails. */
+/* The peer answers early and goes, while we still send: the answer must arrive although writing
+ * fails. */
 static void an_early_answer_survives_a_broken_upload(void **state)
 {
     (void)state;
@@ -512,8 +523,10 @@ static void an_early_answer_survives_a_broken_upload(void **state)
 
     plain_pair(&ours, &peer);
     record(&r, tcp_wrap(loop, ours, NULL));
-    for (int i = 0; i < 16; i++) pipe_write_copy(r.pipe, bytes, sizeof(bytes));
-    while (pipe_queued(r.pipe) == 16 * sizeof(bytes)) loop_turn(loop, MS_US);
+    for (int i = 0; i < 16; i++)
+        pipe_write_copy(r.pipe, bytes, sizeof(bytes));
+    while (pipe_queued(r.pipe) == 16 * sizeof(bytes))
+        loop_turn(loop, MS_US);
     assert_int_equal(write(peer, "413 go away", 11), 11);
     close(peer); /* with unread input: a reset */
     write_text(r.pipe, "more");
@@ -575,7 +588,8 @@ static void half_close_passes_through_a_link(void **state)
     finish(loop);
 }
 
-/* Close sends all that is queued, although the peer has sent what we never read, and reads slowly. */
+/* Close sends all that is queued, although the peer has sent what we never read, and reads slowly.
+ */
 static void close_delivers_everything(void **state)
 {
     (void)state;
@@ -590,13 +604,16 @@ static void close_delivers_everything(void **state)
     loop_random(loop, bytes, sizeof(bytes));
     plain_pair(&ours, &peer);
     record(&r, tcp_wrap(loop, ours, &(struct pipe_options){.linger_ms = 3000}));
-    for (int i = 0; i < 8; i++) pipe_write_copy(r.pipe, bytes, sizeof(bytes));
+    for (int i = 0; i < 8; i++)
+        pipe_write_copy(r.pipe, bytes, sizeof(bytes));
     assert_int_equal(write(peer, "unread", 6), 6);
     pipe_close(r.pipe);
-    RUN_UNTIL(loop, (n = recv(peer, got, sizeof(got), 0)) == 0 || (n > 0 && (have += (size_t)n, sum = byte_sum(sum, got, (size_t)n), false)));
+    RUN_UNTIL(loop, (n = recv(peer, got, sizeof(got), 0)) == 0 ||
+                        (n > 0 && (have += (size_t)n, sum = byte_sum(sum, got, (size_t)n), false)));
     assert_int_equal(have, 8 * sizeof(bytes));
     uint64_t want = 0;
-    for (int i = 0; i < 8; i++) want = byte_sum(want, bytes, sizeof(bytes));
+    for (int i = 0; i < 8; i++)
+        want = byte_sum(want, bytes, sizeof(bytes));
     assert_true(sum == want);
     assert_int_equal(r.bytes, 0); /* closed: nothing is told */
     assert_int_equal(r.ends, 0);  /* waits for the peer */
@@ -619,11 +636,13 @@ static void close_does_not_wait_for_ever(void **state)
         plain_pair(&ours, &peer);
         record(&r, tcp_wrap(loop, ours, &(struct pipe_options){.linger_ms = 50}));
         if (!chatty) /* the peer never reads: more than the kernel takes */
-            for (int i = 0; i < 16; i++) pipe_write_copy(r.pipe, bytes, sizeof(bytes));
+            for (int i = 0; i < 16; i++)
+                pipe_write_copy(r.pipe, bytes, sizeof(bytes));
         loop_refresh(loop);
         pipe_close(r.pipe);
         uint64_t start = loop_now(loop);
-        RUN_UNTIL(loop, r.ends == 1 || (chatty && send(peer, bytes, 100, MSG_NOSIGNAL) < -1)); /* or never stops sending */
+        RUN_UNTIL(loop, r.ends == 1 || (chatty && send(peer, bytes, 100, MSG_NOSIGNAL) <
+                                                      -1)); /* or never stops sending */
         assert_int_equal(r.why, chatty ? 0 : -ETIMEDOUT);
         assert_in_range(r.at - start, 40 * MS_US, 1000 * MS_US);
         close(peer);
@@ -642,7 +661,8 @@ static void idle_pipes_time_out(void **state)
     loop_refresh(loop);
     record(&r, tcp_wrap(loop, ours, &(struct pipe_options){.idle_timeout_ms = 60}));
     uint64_t start = loop_now(loop);
-    while (loop_now(loop) < start + 40 * MS_US) loop_turn(loop, 10 * MS_US);
+    while (loop_now(loop) < start + 40 * MS_US)
+        loop_turn(loop, 10 * MS_US);
     assert_int_equal(write(peer, "x", 1), 1);
     RUN_UNTIL(loop, r.ends == 1);
     assert_int_equal(r.why, -ETIMEDOUT);
@@ -664,7 +684,8 @@ static void bulk_through_a_link_with_a_slow_reader(void **state)
     size_t sent = 0, have = 0, most = 0, blocks = 0;
     bool finished = false;
 
-    for (size_t i = 0; i < 1 << 20; i++) bytes[i] = (uint8_t)(i * 7 + i / 255);
+    for (size_t i = 0; i < 1 << 20; i++)
+        bytes[i] = (uint8_t)(i * 7 + i / 255);
     plain_pair(&ours, &peer);
     plain_pair(&ours2, &peer2);
     setsockopt(ours2, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)); /* short writes */
@@ -676,25 +697,35 @@ static void bulk_through_a_link_with_a_slow_reader(void **state)
         for (int i = 0; i < 4 && sent < TOTAL; i++) {
             size_t at = sent % (1 << 20), part = (1 << 20) - at;
             ssize_t n = send(peer, bytes + at, part < TOTAL - sent ? part : TOTAL - sent, 0);
-            if (n <= 0) break;
+            if (n <= 0)
+                break;
             sent += (size_t)n;
-            if (sent == TOTAL) shutdown(peer, SHUT_WR);
+            if (sent == TOTAL)
+                shutdown(peer, SHUT_WR);
         }
         loop_turn(loop, MS_US);
-        if (pipe_queued(b.pipe) > most) most = pipe_queued(b.pipe);
-        if (block_total_bytes() > blocks) blocks = block_total_bytes();
-        if (turns++ < 50) continue; /* stalls first: everything fills up */
+        if (pipe_queued(b.pipe) > most)
+            most = pipe_queued(b.pipe);
+        if (block_total_bytes() > blocks)
+            blocks = block_total_bytes();
+        if (turns++ < 50)
+            continue; /* stalls first: everything fills up */
         for (ssize_t n; (n = recv(peer2, got, 1 << 18, 0)) >= 0;) {
-            if (n == 0) finished = true;
-            if (n == 0) break;
+            if (n == 0)
+                finished = true;
+            if (n == 0)
+                break;
             for (size_t i = 0; i < (size_t)n;) { /* compare with the pattern */
                 size_t at = (have + i) % (1 << 20), part = (1 << 20) - at;
-                if (part > (size_t)n - i) part = (size_t)n - i;
-                if (memcmp(got + i, bytes + at, part) != 0) fail_msg("differs at %zu", have + i);
+                if (part > (size_t)n - i)
+                    part = (size_t)n - i;
+                if (memcmp(got + i, bytes + at, part) != 0)
+                    fail_msg("differs at %zu", have + i);
                 i += part;
             }
             have += (size_t)n;
-            if (turns % 3) break;
+            if (turns % 3)
+                break;
         }
     }
     assert_int_equal(have, TOTAL);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Theory of operation: UDP pipes on the loopback: clients, servers, batches, large and empty messages, errors, bounds. */
+/* Theory of operation: UDP pipes on the loopback: clients, servers, batches, large and empty
+ * messages, errors, bounds. */
 #include "pipe_recorder.h"
 
 #include <fcntl.h>
@@ -17,8 +18,10 @@ static void finish(struct loop *loop)
 static void end_all(struct loop *loop, struct recorder *all[], int count)
 {
     for (int i = 0; i < count; i++)
-        if (all[i]->pipe) pipe_close(all[i]->pipe);
-    for (int i = 0; i < count; i++) RUN_UNTIL(loop, all[i]->ends == 1);
+        if (all[i]->pipe)
+            pipe_close(all[i]->pipe);
+    for (int i = 0; i < count; i++)
+        RUN_UNTIL(loop, all[i]->ends == 1);
 }
 
 static void listen_at(struct loop *loop, struct recorder *r, int family, struct addr *at)
@@ -158,7 +161,8 @@ static void the_queue_is_bounded_and_drops_the_oldest(void **state)
 
     listen_at(loop, &server, AF_INET, &at);
     record(&client, udp_open(loop, &at, NULL));
-    for (int i = 0; i < UDP_QUEUE_MESSAGES + 10; i++) pipe_write_copy(client.pipe, &i, sizeof(i));
+    for (int i = 0; i < UDP_QUEUE_MESSAGES + 10; i++)
+        pipe_write_copy(client.pipe, &i, sizeof(i));
     assert_int_equal(udp_dropped(client.pipe), 10);
     assert_int_equal(pipe_room(client.pipe), 0);
     assert_int_equal(pipe_queued(client.pipe), UDP_QUEUE_MESSAGES * sizeof(int));
@@ -169,7 +173,8 @@ static void the_queue_is_bounded_and_drops_the_oldest(void **state)
     RUN_UNTIL(loop, pipe_queued(client.pipe) == 0);
     assert_true(client.rooms > 0);
     assert_int_equal(pipe_room(client.pipe), UDP_QUEUE_BYTES);
-    for (int i = 0; i < 20; i++) pipe_write_copy(client.pipe, large, sizeof(large));
+    for (int i = 0; i < 20; i++)
+        pipe_write_copy(client.pipe, large, sizeof(large));
     assert_true(pipe_queued(client.pipe) <= UDP_QUEUE_BYTES);
     assert_int_equal(udp_dropped(client.pipe), 13);
     pipe_abort(client.pipe, -ECANCELED);
@@ -177,7 +182,8 @@ static void the_queue_is_bounded_and_drops_the_oldest(void **state)
     finish(loop);
 }
 
-/* Nobody listens: the kernel reports it on a later call. The pipe lives on, and no message of ours is lost to the report. */
+/* Nobody listens: the kernel reports it on a later call. The pipe lives on, and no message of ours
+ * is lost to the report. */
 static void refused_messages_end_nothing(void **state)
 {
     (void)state;
@@ -203,13 +209,15 @@ static void refused_messages_end_nothing(void **state)
     finish(loop);
 }
 
-/* A destination that the system refuses: tried send_retries times more, dropped, and the next message goes out. */
+/* A destination that the system refuses: tried send_retries times more, dropped, and the next
+ * message goes out. */
 static void a_message_refused_for_good_holds_nobody(void **state)
 {
     (void)state;
     struct loop *loop = loop_new();
     struct recorder server = {0}, sender = {0};
-    struct addr at, nowhere = addr_loopback(AF_INET6, 9), broadcast = addr_loopback(AF_INET, 9), ignored;
+    struct addr at, nowhere = addr_loopback(AF_INET6, 9), broadcast = addr_loopback(AF_INET, 9),
+                    ignored;
 
     listen_at(loop, &server, AF_INET, &at);
     listen_at(loop, &sender, AF_INET, &ignored);
@@ -225,7 +233,8 @@ static void a_message_refused_for_good_holds_nobody(void **state)
     finish(loop);
 }
 
-static void pause_each(struct pipe *pipe, const struct slice *data, const struct addr *from, void *arg)
+static void pause_each(struct pipe *pipe, const struct slice *data, const struct addr *from,
+                       void *arg)
 {
     (void)data;
     (void)from;
@@ -244,10 +253,12 @@ static void a_pause_inside_a_batch_holds_the_rest(void **state)
 
     listen_at(loop, &server, AF_INET, &at);
     record(&client, udp_open(loop, &at, NULL));
-    for (int i = 0; i < 40; i++) write_text(client.pipe, "abcdefgh"); /* the batch grows */
+    for (int i = 0; i < 40; i++)
+        write_text(client.pipe, "abcdefgh"); /* the batch grows */
     RUN_UNTIL(loop, server.messages == 40);
     pipe_add_listener(server.pipe, &pausing, &calls);
-    for (int i = 0; i < 40; i++) pipe_send(client.pipe, &i, 1, true);
+    for (int i = 0; i < 40; i++)
+        pipe_send(client.pipe, &i, 1, true);
     while (server.messages < 80) {
         int before = calls;
 
@@ -257,7 +268,8 @@ static void a_pause_inside_a_batch_holds_the_rest(void **state)
         assert_int_equal(calls, before + 1);
         pipe_resume(server.pipe);
     }
-    for (int i = 0; i < 40; i++) assert_int_equal(server.text[320 + i], i);
+    for (int i = 0; i < 40; i++)
+        assert_int_equal(server.text[320 + i], i);
     end_all(loop, (struct recorder *[]){&server, &client}, 2);
     finish(loop);
 }
@@ -271,7 +283,8 @@ static void close_sends_what_is_queued(void **state)
 
     listen_at(loop, &server, AF_INET, &at);
     record(&client, udp_open(loop, &at, NULL));
-    for (int i = 0; i < 40; i++) write_text(client.pipe, "x");
+    for (int i = 0; i < 40; i++)
+        write_text(client.pipe, "x");
     pipe_shutdown(client.pipe);
     assert_int_equal(pipe_write_copy(client.pipe, "y", 1), ADIT_ECLOSED);
     pipe_close(client.pipe);
@@ -324,7 +337,8 @@ static void silence_times_out(void **state)
     pipe_addrs(server.pipe, &at, NULL);
     uint64_t start = loop_now(loop);
     record(&client, udp_open(loop, &at, NULL));
-    while (loop_now(loop) < start + 40 * MS_US) loop_turn(loop, 10 * MS_US);
+    while (loop_now(loop) < start + 40 * MS_US)
+        loop_turn(loop, 10 * MS_US);
     write_text(client.pipe, "x");
     RUN_UNTIL(loop, server.ends == 1);
     assert_int_equal(server.why, -ETIMEDOUT);

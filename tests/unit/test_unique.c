@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Theory of operation: the hash against its authors' vectors, the filter's memory against a list, and the filter on a pipe. */
+/* Theory of operation: the hash against its authors' vectors, the filter's memory against a list,
+ * and the filter on a pipe. */
 #include "pipe_recorder.h"
 
 #include "pipe/pair.h"
@@ -12,7 +13,8 @@ static void siphash_vectors(void **state)
     const uint64_t key[2] = {UINT64_C(0x0706050403020100), UINT64_C(0x0f0e0d0c0b0a0908)};
     uint8_t message[16];
 
-    for (uint8_t i = 0; i < sizeof(message); i++) message[i] = i;
+    for (uint8_t i = 0; i < sizeof(message); i++)
+        message[i] = i;
     assert_true(unique_hash(key, message, 15, NULL) == UINT64_C(0xa129ca6149be45e5));
     assert_true(unique_hash(key, message, 0, NULL) == UINT64_C(0x726fdb47dd0e0e31));
     assert_true(unique_hash(key, message, 1, NULL) == UINT64_C(0x74f839c593dc67fd));
@@ -24,7 +26,8 @@ static void source_and_message_make_the_hash(void **state)
 {
     (void)state;
     const uint64_t key[2] = {1, 2};
-    struct addr a = addr_loopback(AF_INET, 1), b = addr_loopback(AF_INET, 2), c = addr_loopback(AF_INET6, 1);
+    struct addr a = addr_loopback(AF_INET, 1), b = addr_loopback(AF_INET, 2),
+                c = addr_loopback(AF_INET6, 1);
 
     assert_true(unique_hash(key, "m", 1, &a) == unique_hash(key, "m", 1, &a));
     assert_true(unique_hash(key, "m", 1, &a) != unique_hash(key, "m", 1, &b));
@@ -48,19 +51,23 @@ static void remembers_exactly_the_last(void **state)
             uint32_t value = (uint32_t)(loop_random64(loop) % (2 * sizes[s] + 1));
             bool known = false;
 
-            for (uint32_t k = 0; k < count; k++) known |= last[k] == value;
+            for (uint32_t k = 0; k < count; k++)
+                known |= last[k] == value;
             assert_int_equal(unique_add(unique, &value, sizeof(value), NULL), !known);
-            if (known) continue;
+            if (known)
+                continue;
             last[next] = value;
             next = (next + 1) % sizes[s];
-            if (count < sizes[s]) count++;
+            if (count < sizes[s])
+                count++;
         }
         free(last);
         unique_free(unique);
     }
     assert_null(unique_new(UNIQUE_MAX + 1, seed));
     struct unique *by_default = unique_new(0, seed);
-    for (int i = 0; i <= UNIQUE_DEFAULT; i++) assert_true(unique_add(by_default, &i, sizeof(i), NULL));
+    for (int i = 0; i <= UNIQUE_DEFAULT; i++)
+        assert_true(unique_add(by_default, &i, sizeof(i), NULL));
     int first = 0, second = 1;
     assert_false(unique_add(by_default, &second, sizeof(second), NULL));
     assert_true(unique_add(by_default, &first, sizeof(first), NULL)); /* forgotten */
@@ -81,7 +88,8 @@ static void a_pipe_drops_duplicates(void **state)
     assert_int_equal(pipe_drop_duplicates(ends[1], UNIQUE_MAX + 1), -EINVAL);
     assert_int_equal(pipe_drop_duplicates(ends[1], 2), 0);
     assert_int_equal(pipe_drop_duplicates(ends[1], 2), -EALREADY);
-    for (int i = 0; i < 3; i++) write_text(ends[0], "a");
+    for (int i = 0; i < 3; i++)
+        write_text(ends[0], "a");
     write_text(ends[0], "b");
     write_text(ends[0], "a");
     write_text(ends[0], "c"); /* forgets a */
