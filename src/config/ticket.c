@@ -208,9 +208,10 @@ static bool get_expiry(const struct reader *value, uint64_t *expiry)
 static bool take_item(struct ticket *ticket, uint8_t type, const struct reader *value)
 {
     size_t len = (size_t)(value->end - value->at);
-    struct target target;
-    struct ticket_turn turn;
-    char url[TICKET_URL_MAX + 1];
+    /* All of it zero: copied whole into the ticket, which must not carry bytes of the stack. */
+    struct target target = {0};
+    struct ticket_turn turn = {0};
+    char url[TICKET_URL_MAX + 1] = {0};
 
     switch (type) {
     case ITEM_ID:
