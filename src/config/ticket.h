@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Tickets: the one string that a person copies to pair two nodes: who to reach, how, and the right
- * to enrol (docs/protocol.md, "Tickets"). It may hold secrets: no logs, no argument lists of other
+ * to enrol (docs/protocol-ticket.md). It may hold secrets: no logs, no argument lists of other
  * programs.
  */
 #ifndef ADIT_CONFIG_TICKET_H

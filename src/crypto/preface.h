@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Preface: the 40 bytes before TLS with which a client shows that it knows whom it calls
- * (docs/protocol.md, "Preface"). A server answers nothing, not even a TLS alert, to whoever lacks
+ * (docs/protocol-tls.md). A server answers nothing, not even a TLS alert, to whoever lacks
  * them.
  *
  *      0                16        24               40

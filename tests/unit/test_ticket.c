@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Theory of operation: tickets against the vectors of docs/protocol.md, there and back, and what is
+/* Theory of operation: tickets against the vectors of docs/protocol-ticket.md, there and back, and what is
  * wrong with the wrong ones. */
 #include <setjmp.h>
 #include <stdarg.h>
