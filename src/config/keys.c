@@ -44,7 +44,7 @@ static const struct config_key keys[] = {
      .help = "STUN server that tells our outside address"},
     {"nat", "port_mapping", CONFIG_BOOL, .unused = true, .offset = FIELD(nat, port_mapping),
      .fallback = "yes", .help = "ask the router for a port by PCP, NAT-PMP or UPnP"},
-    {"nat", "interfaces", CONFIG_WORDS, .unused = true, .offset = FIELD(nat, interfaces),
+    {"nat", "interfaces", CONFIG_WORDS, .offset = FIELD(nat, interfaces),
      .help = "network interfaces to use; default: all that are up"},
 
     {"turn", "server", CONFIG_URLS, .repeat = true, .unused = true, .offset = FIELD(turn, server),

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: MIT
+# Completion of adit(1) for bash. Keys of the configuration and peers are asked of adit itself.
+
+_adit()
+{
+    local cur prev verb= i
+    cur=${COMP_WORDS[COMP_CWORD]}
+    prev=${COMP_WORDS[COMP_CWORD - 1]}
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        case ${COMP_WORDS[i]} in
+        exit | gateway | node | ticket | key | peers | status | ping | check | help)
+            verb=${COMP_WORDS[i]}
+            break
+            ;;
+        esac
+    done
+
+    case $prev in
+    -c | --config | --ticket-file)
+        compopt -o filenames
+        COMPREPLY=($(compgen -f -- "$cur"))
+        return
+        ;;
+    --state)
+        compopt -o filenames
+        COMPREPLY=($(compgen -d -- "$cur"))
+        return
+        ;;
+    -o | --option)
+        compopt -o nospace
+        COMPREPLY=($(compgen -S = -W "$(adit check --keys 2>/dev/null | cut -f1)" -- "$cur"))
+        return
+        ;;
+    --uses | --expires | --address | -n | --count | -i | --interval | -W | --timeout)
+        return
+        ;;
+    esac
+
+    if [[ -z $verb ]]; then
+        COMPREPLY=($(compgen -W "exit gateway node ticket key peers status ping check help \
+            --version" -- "$cur"))
+        return
+    fi
+    local common="--config --option --state --verbose --quiet --help" own= words=
+    case $verb in
+    exit) own="--uses --expires --address --ticket-file --print-ticket" ;;
+    ticket) own="--uses --expires --address --ticket-file --refresh" ;;
+    peers)
+        own="--json"
+        case $prev in
+        peers) words="list allow revoke rename forget" ;;
+        allow | revoke | rename | forget) words=$(_adit_peers) ;;
+        esac
+        ;;
+    status) own="--json --watch" ;;
+    ping) own="--count --interval --timeout --until-direct --json" words=$(_adit_peers) ;;
+    gateway)
+        words=$(_adit_peers)
+        if [[ $cur == @* ]]; then
+            compopt -o filenames
+            COMPREPLY=($(compgen -P @ -f -- "${cur#@}"))
+            return
+        fi
+        ;;
+    check) own="--keys" ;;
+    help) words="exit gateway node ticket key peers status ping check help" ;;
+    esac
+    if [[ $cur == -* ]]; then
+        words="$own $common"
+    fi
+    COMPREPLY=($(compgen -W "$words" -- "$cur"))
+}
+
+# Names of known peers, and the IDs of those without.
+_adit_peers()
+{
+    adit peers 2>/dev/null | awk 'NR > 1 { print ($2 == "-" ? $1 : $2) }'
+}
+
+complete -F _adit adit
