@@ -201,6 +201,10 @@ void session_pump(void *arg)
         pump_streams(session, active, room);
     if (session->active == active)
         path_flush(active, false);
+    /* The budget is spent, but the path took all of it: nobody will tell that there is room. */
+    if (session->active == active && session->ready_count > 0 &&
+        session_path_is_open(session, active) && pipe_room(active->pipe) > 0)
+        defer_next(session->loop, &session->pump);
     if (session_was_busy(session))
         session_touch_tick(session);
 }
