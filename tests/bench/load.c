@@ -85,6 +85,8 @@ struct conn {
 
 static struct sockaddr_storage socks_addr, to_addr;
 static bool use_socks, opt_verify;
+static bool
+    small_buffers; /* a stalled reader should not take megabytes into its kernel buffer first */
 static uint64_t marks[MARKS_MAX];
 static unsigned marks_count;
 static unsigned opt_pause_ms;
@@ -466,6 +468,8 @@ static void conn_start(int ep, struct conn *c)
     if (c->fd < 0)
         die("socket: %s", strerror(errno));
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (small_buffers)
+        setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &(int){32768}, sizeof(int));
     if (connect(c->fd, (const struct sockaddr *)a, addr_len(a)) != 0 && errno != EINPROGRESS)
         die("connect: %s", strerror(errno));
     watch(ep, c, EPOLLOUT, EPOLL_CTL_ADD);
@@ -847,6 +851,7 @@ static int echo_main(int argc, char **argv)
 static int hold_main(unsigned streams, bool stall)
 {
     int ep = epoll_create1(EPOLL_CLOEXEC);
+    small_buffers = stall;
     struct conn *all = open_all(ep, streams);
     struct request want = {.mode = 'D'};
 
