@@ -207,7 +207,7 @@ static const struct pipe_ops server_ops = {
 
 int tcp_server_fd(const struct pipe *pipe)
 {
-    return pipe->ops == &server_ops ? server_of(pipe)->fd : -1;
+    return pipe->ops->kind == server_ops.kind ? server_of(pipe)->fd : -1;
 }
 
 struct pipe *tcp_listen_fd(struct loop *loop, int fd, const struct pipe_options *options)
