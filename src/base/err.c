@@ -2,8 +2,8 @@
 /*
  * Theory of operation
  *
- * One table for the codes of our own, the C library for errno's. strerrordesc_np() is used because its
- * texts are static and free of the locale; a number that nobody knows is "unknown error".
+ * One table for the codes of our own, the C library for errno's. strerrordesc_np() is used because
+ * its texts are static and free of the locale; a number that nobody knows is "unknown error".
  */
 #include "base/err.h"
 

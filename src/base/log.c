@@ -2,14 +2,14 @@
 /*
  * Theory of operation
  *
- * A line is composed whole in a buffer of the stack and handed to the system in one write(2), so that
- * lines of several processes on one standard error stay apart. What is longer than LOG_LINE_BYTES is
- * cut, and ends with "...". Control characters within a line become '?': one event is one line, and
- * text that came from a peer cannot forge another or drive a terminal.
+ * A line is composed whole in a buffer of the stack and handed to the system in one write(2), so
+ * that lines of several processes on one standard error stay apart. What is longer than
+ * LOG_LINE_BYTES is cut, and ends with "...". Control characters within a line become '?': one
+ * event is one line, and text that came from a peer cannot forge another or drive a terminal.
  *
- * systemd says by JOURNAL_STREAM=DEVICE:INODE that standard error goes to the journal; it is believed
- * only if our standard error is still that file. The journal keeps the time and understands a level
- * as "<N>" in front.
+ * systemd says by JOURNAL_STREAM=DEVICE:INODE that standard error goes to the journal; it is
+ * believed only if our standard error is still that file. The journal keeps the time and
+ * understands a level as "<N>" in front.
  *
  * A failing write is ignored: there is nowhere left to complain.
  */

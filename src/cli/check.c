@@ -2,8 +2,8 @@
 /*
  * Theory of operation
  *
- * `adit check`: reads the configuration as every verb does, and says what it found. With --keys it prints the table of
- * keys, one a line, fields separated by tabs; completion and tests read that.
+ * `adit check`: reads the configuration as every verb does, and says what it found. With --keys it
+ * prints the table of keys, one a line, fields separated by tabs; completion and tests read that.
  *
  *     SECTION.KEY  TYPE  DEFAULT  once|repeat  used|unused  HELP
  */

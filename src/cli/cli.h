@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Command line: what the verbs share. Each verb is one file and one entry in the table of main.c, with its options; from that
- * table come parsing, `adit help`, and the comparison with manual and completion.
+ * Command line: what the verbs share. Each verb is one file and one entry in the table of main.c,
+ * with its options; from that table come parsing, `adit help`, and the comparison with manual and
+ * completion.
  */
 #ifndef ADIT_CLI_CLI_H
 #define ADIT_CLI_CLI_H
@@ -55,8 +56,8 @@ struct cli {
     char **args; /* positional, NULL-terminated */
     int arg_count;
     struct {
-        const char *name; /* of the option */
-        char *value;      /* NULL: it has none */
+        const char *name;     /* of the option */
+        char *value;          /* NULL: it has none */
     } values[CLI_VALUES_MAX]; /* all options, in order */
     size_t value_count;
     struct config *config;
@@ -77,7 +78,8 @@ __attribute__((format(printf, 1, 2))) void cli_complain(const char *format, ...)
 bool cli_has(const struct cli *cli, const char *option);
 const char *cli_value(const struct cli *cli, const char *option);
 
-/* Takes the command line apart: argv[0] is the verb. Secrets in argv are overwritten. -1: go on; else the exit code. */
+/* Takes the command line apart: argv[0] is the verb. Secrets in argv are overwritten. -1: go on;
+ * else the exit code. */
 int cli_parse(struct cli *cli, int argc, char **argv);
 /* Loads the configuration: file, options, -v and -q. All errors are told. 0 or CLI_CONFIG. */
 int cli_load(struct cli *cli, struct config **config);
@@ -89,13 +91,15 @@ void cli_free(struct cli *cli);
 char *cli_read_ticket(const char *text);
 /* Whether an argument means a ticket rather than a peer. */
 bool cli_is_ticket(const char *text);
-/* Ticket options (--uses, --expires, --address). 0 or CLI_USAGE, told. addresses: room for CLI_VALUES_MAX. */
+/* Ticket options (--uses, --expires, --address). 0 or CLI_USAGE, told. addresses: room for
+ * CLI_VALUES_MAX. */
 int cli_ticket_options(const struct cli *cli, struct node_ticket_options *options,
                        const char **addresses);
 /* Writes a ticket to a file, 0600, whole or not at all. 0 or CLI_FAILURE, told. */
 int cli_write_ticket(const char *path, const char *ticket);
 
-/* A connection to the running process. NULL: *none says whether there is none; otherwise the reason was told. */
+/* A connection to the running process. NULL: *none says whether there is none; otherwise the reason
+ * was told. */
 struct control_client *cli_connect(struct cli *cli, bool *none);
 /* One request to it and its answer (a new reference). NULL: told, and *code is the exit code. */
 json_t *cli_ask(struct cli *cli, const char *verb, json_t *args, int *code);

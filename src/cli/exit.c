@@ -2,9 +2,10 @@
 /*
  * Theory of operation
  *
- * `adit exit`: a node in the role of an exit. It hands out a ticket only where somebody can take it: on a terminal,
- * on request, or into a file; so a service that restarts every day does not leave a trail of good tickets.
- * Standard output's first line says that it is ready: the ticket, or the node's ID.
+ * `adit exit`: a node in the role of an exit. It hands out a ticket only where somebody can take
+ * it: on a terminal, on request, or into a file; so a service that restarts every day does not
+ * leave a trail of good tickets. Standard output's first line says that it is ready: the ticket, or
+ * the node's ID.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,8 +2,8 @@
 /*
  * Theory of operation
  *
- * `adit gateway` and `adit node`. A ticket or peer given as an argument stands in the place of gateway.exit, for this
- * run and all its reloads.
+ * `adit gateway` and `adit node`. A ticket or peer given as an argument stands in the place of
+ * gateway.exit, for this run and all its reloads.
  */
 #include <stdio.h>
 #include <stdlib.h>

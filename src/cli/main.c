@@ -2,8 +2,9 @@
 /*
  * Theory of operation
  *
- * The table of verbs and their options, and main(), which finds the verb and hands the rest of the command line to
- * it. `adit VERB --help` and `adit --help`, --version are understood wherever a user would try them.
+ * The table of verbs and their options, and main(), which finds the verb and hands the rest of the
+ * command line to it. `adit VERB --help` and `adit --help`, --version are understood wherever a
+ * user would try them.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -11,10 +12,12 @@
 
 #include "cli/cli.h"
 
+/* clang-format off */
 #define TICKET_OPTIONS \
     {0, "uses", "N", "how many gateways may enrol with the ticket (default 1)"}, \
-        {0, "expires", "DURATION", "how long it is good for (default 1h; 0: for ever)"}, \
-        {0, "address", "HOST:PORT", "where this machine is reached (repeatable; default: found out)"}
+    {0, "expires", "DURATION", "how long it is good for (default 1h; 0: for ever)"}, \
+    {0, "address", "HOST:PORT", "where this machine is reached (repeatable; default: found out)"}
+/* clang-format on */
 
 static const struct cli_option exit_options[] = {
     TICKET_OPTIONS,

@@ -2,8 +2,8 @@
 /*
  * Theory of operation
  *
- * sd_notify(3) by hand: one datagram to the unix socket that $NOTIFY_SOCKET names (a leading '@' means the abstract
- * namespace). Whether it arrives is systemd's concern.
+ * sd_notify(3) by hand: one datagram to the unix socket that $NOTIFY_SOCKET names (a leading '@'
+ * means the abstract namespace). Whether it arrives is systemd's concern.
  */
 #include <stdint.h>
 #include <stdio.h>

@@ -2,9 +2,10 @@
 /*
  * Theory of operation
  *
- * From argv to a verb's arguments, its options and the configuration. getopt_long(3) does the parsing, with tables
- * made from those of main.c. Values are copied, so that what may be a ticket can be overwritten in argv, where
- * every user of the machine can read it; the moment before that is why @FILE and - exist.
+ * From argv to a verb's arguments, its options and the configuration. getopt_long(3) does the
+ * parsing, with tables made from those of main.c. Values are copied, so that what may be a ticket
+ * can be overwritten in argv, where every user of the machine can read it; the moment before that
+ * is why @FILE and - exist.
  *
  * The options stay, for a reload starts over: defaults, file, options.
  */
@@ -162,7 +163,7 @@ int cli_parse(struct cli *cli, int argc, char **argv)
     return args_keep(cli, argc - optind, argv + optind);
 }
 
-/* --- Configuration ----------------------------------------------------------------------------- */
+/* --- Configuration --- */
 
 /* The first default that exists, or "" . */
 static int default_path(char path[PATH_MAX])
@@ -274,7 +275,7 @@ int cli_open_state(struct cli *cli, struct state **state, struct identity **iden
     return CLI_FAILURE;
 }
 
-/* --- The running process ----------------------------------------------------------------------- */
+/* --- The running process --- */
 
 struct control_client *cli_connect(struct cli *cli, bool *none)
 {

@@ -15,7 +15,7 @@ static const struct {
     const char *name, *verb;
     int min, max; /* arguments after it */
 } actions[] = {
-    {"list", "peers", 0, 0},   {"allow", "allow", 1, 2},   {"revoke", "revoke", 1, 1},
+    {"list", "peers", 0, 0},    {"allow", "allow", 1, 2},   {"revoke", "revoke", 1, 1},
     {"rename", "rename", 2, 2}, {"forget", "forget", 1, 1},
 };
 
@@ -74,8 +74,8 @@ static json_t *peers_alone(struct cli *cli, const char *verb, const json_t *args
 
     if (cli_open_state(cli, &state, &identity) != 0)
         return NULL;
-    json_t *result = control_peers(state, identity_id(identity), verb, args, time(NULL), &changed,
-                                   errbuf);
+    json_t *result =
+        control_peers(state, identity_id(identity), verb, args, time(NULL), &changed, errbuf);
     if (result == NULL)
         cli_complain("%s", errbuf);
     identity_free(identity);

@@ -2,15 +2,17 @@
 /*
  * Theory of operation
  *
- * The frame of the long-running verbs: state directory (locked), identity, loop, node, control socket, and the
- * signals.
+ * The frame of the long-running verbs: state directory (locked), identity, loop, node, control
+ * socket, and the signals.
  *
- *     SIGTERM, SIGINT   the node stops cleanly, which takes up to a second or so; a second one ends it at once
- *     SIGHUP            the configuration is read anew, with the same options; if it has errors, they are logged
- *                       and everything stays as it is
+ *     SIGTERM, SIGINT   the node stops cleanly, which takes a second or so; a second one is
+ *                       the end at once
+ *     SIGHUP            the configuration is read anew, with the same options; if it has
+ *                       errors, they are told and everything stays as it is
  *     SIGPIPE           ignored, as everywhere in adit
  *
- * Order of the end: what waits at the control socket is answered, the node is freed, then what it has used.
+ * Order of the end: what waits at the control socket is answered, the node is freed, then what it
+ * has used.
  */
 #include <event2/event.h>
 #include <signal.h>
@@ -122,25 +124,25 @@ static void descriptors_raise(void)
     }
 }
 
-/* Where nobody asked for a certain place, adit runs on without a control socket rather than not at all. */
+/* Where nobody asked for a certain place and the usual one cannot be had, the state directory will
+ * do; cli_connect() looks there too. */
 static int control_begin(struct serve *serve)
 {
     struct cli *cli = serve->cli;
     char path[PATH_MAX], errbuf[CLI_ERROR_MAX] = "the path is too long";
-    struct verbs_context context = {serve->loop,          serve->node,
-                                    serve->state,         identity_id(serve->identity),
-                                    config_reload,        serve};
+    struct verbs_context context = {
+        serve->loop, serve->node, serve->state, identity_id(serve->identity), config_reload, serve};
 
     serve->verbs = verbs_new(&context);
     if (serve->verbs == NULL)
         return CLI_FAILURE;
     if (control_path(cli->config, cli->state_dir, cli->state_chosen, path) == 0)
-        serve->control = control_server_new(serve->loop, path, &verbs_ops, serve->verbs, errbuf,
-                                            sizeof errbuf);
+        serve->control =
+            control_server_new(serve->loop, path, &verbs_ops, serve->verbs, errbuf, sizeof errbuf);
     if (serve->control == NULL && cli->config->node.control[0] == '\0') {
         snprintf(path, sizeof path, "%.4000s/control.sock", cli->state_dir);
-        serve->control = control_server_new(serve->loop, path, &verbs_ops, serve->verbs, errbuf,
-                                            sizeof errbuf);
+        serve->control =
+            control_server_new(serve->loop, path, &verbs_ops, serve->verbs, errbuf, sizeof errbuf);
     }
     if (serve->control == NULL) {
         cli_complain("%s", errbuf);

@@ -2,8 +2,8 @@
 /*
  * Theory of operation
  *
- * `adit status`: asks the running node and prints its answer, as it is (--json) or as text. The text leaves out what
- * is zero or the same for everybody; scripts read the JSON.
+ * `adit status`: asks the running node and prints its answer, as it is (--json) or as text. The
+ * text leaves out what is zero or the same for everybody; scripts read the JSON.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -67,7 +67,8 @@ static void node_print(const json_t *status)
     printf("roles    ");
     json_array_foreach(json_object_get(node, "roles"), index, role)
         printf(" %s", json_string_value(role));
-    printf(", up %s, version %s%s\n", span(number_of(node, "uptime_s"), a), text_of(node, "version"),
+    printf(", up %s, version %s%s\n", span(number_of(node, "uptime_s"), a),
+           text_of(node, "version"),
            json_is_true(json_object_get(node, "stopping")) ? ", stopping" : "");
     printf("memory    %s anonymous,", bytes(number_of(memory, "rss_anon_bytes"), a));
     printf(" streams hold %s", bytes(number_of(memory, "pool_used_bytes"), a));
@@ -142,8 +143,7 @@ static void peer_print(const json_t *peer)
         printf("; moved %.0f times, %s sent again", number_of(peer, "moves"),
                bytes(number_of(peer, "resent_bytes"), a));
     printf("\n");
-    json_array_foreach(json_object_get(peer, "paths"), index, path)
-        path_print(path);
+    json_array_foreach(json_object_get(peer, "paths"), index, path) path_print(path);
     search_print(peer);
 }
 
@@ -156,8 +156,7 @@ static void status_print(const json_t *status)
     roles_print(status);
     if (json_array_size(peers) == 0)
         printf("\nno peer is connected or wanted\n");
-    json_array_foreach(peers, index, peer)
-        peer_print(peer);
+    json_array_foreach(peers, index, peer) peer_print(peer);
 }
 
 int status_run(struct cli *cli)

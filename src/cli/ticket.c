@@ -2,8 +2,9 @@
 /*
  * Theory of operation
  *
- * `adit ticket` and `adit key`. A running node makes the ticket itself, for it alone may change the state; where none
- * runs, one is made for the moment that it takes: its listener tells which port tickets shall name.
+ * `adit ticket` and `adit key`. A running node makes the ticket itself, for it alone may change the
+ * state; where none runs, one is made for the moment that it takes: its listener tells which port
+ * tickets shall name.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,12 +21,11 @@ static char *ticket_from_running(struct cli *cli, const struct node_ticket_optio
 
     for (size_t i = 0; i < options->address_count; i++)
         json_array_append_new(addresses, json_string(options->addresses[i]));
-    json_t *result =
-        cli_ask(cli, "ticket",
-                json_pack("{s:I, s:I, s:o, s:b}", "uses", (json_int_t)options->uses, "ttl",
-                          (json_int_t)options->ttl_s, "addresses", addresses, "refresh",
-                          cli_has(cli, "refresh")),
-                &code);
+    json_t *result = cli_ask(cli, "ticket",
+                             json_pack("{s:I, s:I, s:o, s:b}", "uses", (json_int_t)options->uses,
+                                       "ttl", (json_int_t)options->ttl_s, "addresses", addresses,
+                                       "refresh", cli_has(cli, "refresh")),
+                             &code);
     const char *text = json_string_value(json_object_get(result, "ticket"));
     if (text != NULL)
         ticket = strdup(text);

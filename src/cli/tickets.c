@@ -2,7 +2,8 @@
 /*
  * Theory of operation
  *
- * Tickets on the command line: where they are read from and written to, and the options that shape a new one.
+ * Tickets on the command line: where they are read from and written to, and the options that shape
+ * a new one.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -2,19 +2,22 @@
 /*
  * Theory of operation
  *
- * Values come from three sources, each stronger than the one before: the table's defaults, the file, the command
- * line. For every key the parser remembers the strongest source so far (struct origin). A stronger one
- * replaces, also a whole list; one as strong adds to a list, overrides (command line) or is an error (a file
- * that sets a key twice); a weaker one is checked and dropped. So the order of calls does not matter.
+ * Values come from three sources, each stronger than the one before: the table's defaults, the
+ * file, the command line. For every key the parser remembers the strongest source so far (struct
+ * origin). A stronger one replaces, also a whole list; one as strong adds to a list, overrides
+ * (command line) or is an error (a file that sets a key twice); a weaker one is checked and
+ * dropped. So the order of calls does not matter.
  *
- * inih splits lines into names and values. It reads through line_read(), which gives it lines that it cannot
- * misread: without leading blanks (an indented key is no continuation of the line before) and without
- * comments; a line longer than inih's own buffer arrives without its value, which the handler then
- * takes from the reader. inih neither tells line numbers nor more than the first bad line, nor empty
- * sections, so the reader also counts, checks each line's form, and keeps the section.
+ * inih splits lines into names and values. It reads through line_read(), which gives it lines that
+ * it cannot misread: without leading blanks (an indented key is no continuation of the line before)
+ * and without comments; a line longer than inih's own buffer arrives without its value, which the
+ * handler then takes from the reader. inih neither tells line numbers nor more than the first bad
+ * line, nor empty sections, so the reader also counts, checks each line's form, and keeps the
+ * section.
  *
- * Nothing stops at an error: all are collected (CONFIG_ERRORS_MAX of them in full), for the user to repair in one
- * go. A configuration with errors is not to be used. Errors name keys, never values of tickets.
+ * Nothing stops at an error: all are collected (CONFIG_ERRORS_MAX of them in full), for the user to
+ * repair in one go. A configuration with errors is not to be used. Errors name keys, never values
+ * of tickets.
  */
 #include "config/config.h"
 
@@ -54,13 +57,13 @@ struct config_parser {
     const char *file;
     const char *next, *end;
     int line;
-    char *buf;           /* CONFIG_LINE_MAX_BYTES + 1 */
-    const char *value;   /* the line's, when it was too long for inih; else NULL */
-    char *section;       /* NULL: none yet, or an unknown one */
+    char *buf;         /* CONFIG_LINE_MAX_BYTES + 1 */
+    const char *value; /* the line's, when it was too long for inih; else NULL */
+    char *section;     /* NULL: none yet, or an unknown one */
     bool section_wrong;
 };
 
-/* --- Messages -------------------------------------------------------------------------------- */
+/* --- Messages --- */
 
 static void message_add(struct messages *messages, const char *where, int line, const char *format,
                         va_list args)
@@ -84,8 +87,9 @@ static void message_add(struct messages *messages, const char *where, int line, 
         messages->kept++;
 }
 
-__attribute__((format(printf, 4, 5))) static int
-error_add(struct config_parser *parser, const char *where, int line, const char *format, ...)
+__attribute__((format(printf, 4, 5))) static int error_add(struct config_parser *parser,
+                                                           const char *where, int line,
+                                                           const char *format, ...)
 {
     va_list args;
 
@@ -95,8 +99,9 @@ error_add(struct config_parser *parser, const char *where, int line, const char 
     return ADIT_EFORMAT;
 }
 
-__attribute__((format(printf, 4, 5))) static void
-note_add(struct config_parser *parser, const char *where, int line, const char *format, ...)
+__attribute__((format(printf, 4, 5))) static void note_add(struct config_parser *parser,
+                                                           const char *where, int line,
+                                                           const char *format, ...)
 {
     va_list args;
 
@@ -129,7 +134,7 @@ const char *config_note(const struct config *config, size_t index)
     return index < notes->kept ? notes->items[index] : NULL;
 }
 
-/* --- Sections and keys ----------------------------------------------------------------------- */
+/* --- Sections and keys --- */
 
 bool config_is_peer_name(const char *name)
 {
@@ -214,8 +219,8 @@ static int unknown_section(struct config_parser *parser, const char *where, int 
         }
     }
     if (near != NULL)
-        return error_add(parser, where, line, "unknown section [%.60s]; did you mean [%s]?", section,
-                         near->section);
+        return error_add(parser, where, line, "unknown section [%.60s]; did you mean [%s]?",
+                         section, near->section);
     return error_add(parser, where, line, "unknown section [%.60s]", section);
 }
 
@@ -261,7 +266,7 @@ bool config_has_section(const struct config *config, const char *section)
     return false;
 }
 
-/* --- Peers ----------------------------------------------------------------------------------- */
+/* --- Peers --- */
 
 const struct config_peer *config_peer_find(const struct config *config, const char *name)
 {
@@ -283,8 +288,8 @@ static struct config_peer *peer_open(struct config_parser *parser, const char *w
         return found;
     if (!config_is_peer_name(name)) {
         error_add(parser, where, line,
-                  "'%.60s' cannot be a peer's name: up to %d letters, digits, '-', '_' and '.'", name,
-                  CONFIG_PEER_NAME_MAX);
+                  "'%.60s' cannot be a peer's name: up to %d letters, digits, '-', '_' and '.'",
+                  name, CONFIG_PEER_NAME_MAX);
         return NULL;
     }
     if (config->peer_count == CONFIG_PEERS_MAX) {
@@ -297,8 +302,8 @@ static struct config_peer *peer_open(struct config_parser *parser, const char *w
     if (peers == NULL)
         return NULL;
     config->peers = peers;
-    struct origin *origins = reallocarray(parser->peer_origins, config->peer_count + 1,
-                                          key_count * sizeof *origins);
+    struct origin *origins =
+        reallocarray(parser->peer_origins, config->peer_count + 1, key_count * sizeof *origins);
     if (origins == NULL)
         return NULL;
     parser->peer_origins = origins;
@@ -309,7 +314,7 @@ static struct config_peer *peer_open(struct config_parser *parser, const char *w
     return peer;
 }
 
-/* --- Setting --------------------------------------------------------------------------------- */
+/* --- Setting --- */
 
 static bool is_list(const struct config_key *key)
 {
@@ -423,7 +428,7 @@ int config_set(struct config *config, const char *assignment)
     return setting_apply(parser, SOURCE_OPTION, where, 0, path, dot + 1, equals + 1);
 }
 
-/* --- Reading files --------------------------------------------------------------------------- */
+/* --- Reading files --- */
 
 static char *trim(char *text)
 {
@@ -606,7 +611,7 @@ out:
     return rc;
 }
 
-/* --- The whole ------------------------------------------------------------------------------- */
+/* --- The whole --- */
 
 /* Was any of the keys that say who a peer is given (rightly or not)? */
 static bool peer_is_told(const struct config_parser *parser, size_t index)
@@ -629,7 +634,8 @@ static void peers_check(struct config_parser *parser)
     for (size_t i = 0; i < config->peer_count; i++) {
         struct config_peer *peer = &config->peers[i];
         if (!peer_is_told(parser, i))
-            error_add(parser, "configuration", 0, "[peer %s] has neither id nor ticket", peer->name);
+            error_add(parser, "configuration", 0, "[peer %s] has neither id nor ticket",
+                      peer->name);
         for (size_t j = 0; peer->has_id && j < i; j++)
             if (config->peers[j].has_id && node_id_equal(&peer->id, &config->peers[j].id))
                 error_add(parser, "configuration", 0, "[peer %s] and [peer %s] have the same id",
@@ -647,7 +653,8 @@ int config_finish(struct config *config)
         error_add(parser, "configuration", 0,
                   "path.dial_retry is longer than path.dial_retry_max; make it shorter");
     for (size_t i = 0; i < config->exit.allow.count; i++)
-        if (config->exit.allow.items[i].kind == RULE_ANY && config->exit.allow.items[i].port_low == 0)
+        if (config->exit.allow.items[i].kind == RULE_ANY &&
+            config->exit.allow.items[i].port_low == 0)
             error_add(parser, "configuration", 0,
                       "exit.allow: '*' would open nothing, for public addresses are open already; "
                       "0.0.0.0/0 and ::/0 open all others, *:PORT a port");

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Configuration: adit.conf and `-o SECTION.KEY=VALUE`, made into one plain struct. All that can be configured is in one
- * table (keys.c), from which values are parsed and with which `make check` compares the manual, the completion and
- * the sample. config.c has the theory.
+ * Configuration: adit.conf and `-o SECTION.KEY=VALUE`, made into one plain struct. All that can be
+ * configured is in one table (keys.c), from which values are parsed and with which `make check`
+ * compares the manual, the completion and the sample. config.c has the theory.
  *
- * Strings are never NULL: a key that is not set and has no default is "". Everything belongs to the struct.
+ * Strings are never NULL: a key that is not set and has no default is "". Everything belongs to the
+ * struct.
  */
 #ifndef ADIT_CONFIG_CONFIG_H
 #define ADIT_CONFIG_CONFIG_H
@@ -21,10 +22,10 @@
 
 #define CONFIG_FILE_MAX_BYTES (1024 * 1024)
 #define CONFIG_LINE_MAX_BYTES (64 * 1024)
-#define CONFIG_LIST_MAX 1024        /* values of one repeatable key */
-#define CONFIG_PEERS_MAX 1024       /* [peer NAME] sections */
-#define CONFIG_ERRORS_MAX 100       /* further ones are only counted */
-#define CONFIG_PEER_NAME_MAX 32     /* letters, digits, '-', '_' and '.' */
+#define CONFIG_LIST_MAX       1024 /* values of one repeatable key */
+#define CONFIG_PEERS_MAX      1024 /* [peer NAME] sections */
+#define CONFIG_ERRORS_MAX     100  /* further ones are only counted */
+#define CONFIG_PEER_NAME_MAX  32   /* letters, digits, '-', '_' and '.' */
 
 struct config_strings {
     char **items;
@@ -109,11 +110,11 @@ struct config {
         struct config_strings advertise; /* HOST:PORT that target_parse() accepts */
         uint64_t hold_us;
         uint64_t connect_wait_us;
-        uint64_t probe_min_us;      /* shortest silence that makes a path suspect */
-        uint64_t probe_idle_us;     /* how often an idle path is probed */
-        uint64_t dial_timeout_us;   /* one attempt: TCP connect and TLS */
-        uint64_t dial_retry_us;     /* pause after a round of failed attempts; doubles ... */
-        uint64_t dial_retry_max_us; /* ... up to this */
+        uint64_t probe_min_us;         /* shortest silence that makes a path suspect */
+        uint64_t probe_idle_us;        /* how often an idle path is probed */
+        uint64_t dial_timeout_us;      /* one attempt: TCP connect and TLS */
+        uint64_t dial_retry_us;        /* pause after a round of failed attempts; doubles ... */
+        uint64_t dial_retry_max_us;    /* ... up to this */
         uint64_t handshake_timeout_us; /* an incoming connection's preface and TLS */
         uint32_t max_handshakes;       /* incoming ones at once */
         uint64_t renew_bytes;          /* a path is replaced after so much ... */
@@ -125,7 +126,8 @@ struct config {
     } session;
     struct {
         struct config_listens listen;
-        char *exit; /* a peer's name, ID or unambiguous prefix of it, or a ticket; "": the only peer there is */
+        char *exit; /* a peer's name, ID or unambiguous prefix of it, or a ticket; "": the only peer
+                       there is */
         char *users_file;
         uint32_t max_clients;
         uint64_t request_timeout_us; /* from a client's connection to its complete request */
@@ -153,27 +155,27 @@ struct config {
 };
 
 enum config_type {
-    CONFIG_BOOL,       /* bool */
-    CONFIG_INT,        /* uint32_t */
-    CONFIG_DURATION,   /* uint64_t, microseconds */
-    CONFIG_SIZE,       /* uint64_t, bytes */
-    CONFIG_RATE,       /* uint64_t, bytes a second */
-    CONFIG_STRING,     /* char * */
-    CONFIG_FILE,       /* char *, a path */
-    CONFIG_ENUM,       /* int, index into choices */
-    CONFIG_STRATEGY,   /* struct config_strategies, comma-separated */
-    CONFIG_NODE_ID,    /* struct node_id, with a bool before it */
-    CONFIG_TICKET,     /* char * */
+    CONFIG_BOOL,     /* bool */
+    CONFIG_INT,      /* uint32_t */
+    CONFIG_DURATION, /* uint64_t, microseconds */
+    CONFIG_SIZE,     /* uint64_t, bytes */
+    CONFIG_RATE,     /* uint64_t, bytes a second */
+    CONFIG_STRING,   /* char * */
+    CONFIG_FILE,     /* char *, a path */
+    CONFIG_ENUM,     /* int, index into choices */
+    CONFIG_STRATEGY, /* struct config_strategies, comma-separated */
+    CONFIG_NODE_ID,  /* struct node_id, with a bool before it */
+    CONFIG_TICKET,   /* char * */
     /* Repeatable: */
-    CONFIG_ADDRS,      /* struct config_addrs: IP:PORT */
-    CONFIG_RESOLVERS,  /* struct config_addrs: IP or IP:PORT */
-    CONFIG_LISTENS,    /* struct config_listens: IP:PORT or unix:PATH */
-    CONFIG_TARGETS,    /* struct config_strings: HOST:PORT */
-    CONFIG_URLS,       /* struct config_strings: SCHEME:..., schemes in choices */
-    CONFIG_WORDS,      /* struct config_strings: comma-separated words */
-    CONFIG_NETS,       /* struct config_strings: IP/PREFIX */
-    CONFIG_RULES,      /* struct config_rules */
-    CONFIG_ROUTES,     /* struct config_routes: RULE -> EXIT */
+    CONFIG_ADDRS,     /* struct config_addrs: IP:PORT */
+    CONFIG_RESOLVERS, /* struct config_addrs: IP or IP:PORT */
+    CONFIG_LISTENS,   /* struct config_listens: IP:PORT or unix:PATH */
+    CONFIG_TARGETS,   /* struct config_strings: HOST:PORT */
+    CONFIG_URLS,      /* struct config_strings: SCHEME:..., schemes in choices */
+    CONFIG_WORDS,     /* struct config_strings: comma-separated words */
+    CONFIG_NETS,      /* struct config_strings: IP/PREFIX */
+    CONFIG_RULES,     /* struct config_rules */
+    CONFIG_ROUTES,    /* struct config_routes: RULE -> EXIT */
 };
 
 /* A key of the configuration. */
@@ -198,23 +200,27 @@ const char *config_type_name(const struct config_key *key);
 struct config *config_new(void);
 void config_free(struct config *config);
 
-/* Reads a file, or a text (name: for messages). Options win over files, whatever the order of the calls. 0, ADIT_EFORMAT when it
- * has errors (config_error() tells them all), or a negative errno when it cannot be read (also a config_error()). */
+/* Reads a file, or a text (name: for messages). Options win over files, whatever the order of the
+ * calls. 0, ADIT_EFORMAT when it has errors (config_error() tells them all), or a negative errno
+ * when it cannot be read (also a config_error()). */
 int config_load(struct config *config, const char *path);
 int config_parse(struct config *config, const char *text, size_t len, const char *name);
-/* One `-o` argument: SECTION.KEY=VALUE, or peer.NAME.KEY=VALUE. Options for a repeatable key replace what the file says and add up among
- * themselves; of others the last one holds. 0 or ADIT_EFORMAT. */
+/* One `-o` argument: SECTION.KEY=VALUE, or peer.NAME.KEY=VALUE. Options for a repeatable key
+ * replace what the file says and add up among themselves; of others the last one holds. 0 or
+ * ADIT_EFORMAT. */
 int config_set(struct config *config, const char *assignment);
 /* Checks what concerns several keys; call it after everything was read. 0 or ADIT_EFORMAT. */
 int config_finish(struct config *config);
 
-/* Errors so far, as "FILE:LINE: text" or "-o SECTION.KEY=VALUE: text"; NULL past the last. count includes those beyond CONFIG_ERRORS_MAX. */
+/* Errors so far, as "FILE:LINE: text" or "-o SECTION.KEY=VALUE: text"; NULL past the last. count
+ * includes those beyond CONFIG_ERRORS_MAX. */
 size_t config_error_count(const struct config *config);
 const char *config_error(const struct config *config, size_t index);
 /* The same for remarks that are no errors: keys which this version does not use. */
 const char *config_note(const struct config *config, size_t index);
 
-/* Does the file have this section, or an option set a key of it? So a role is asked for ("gateway", "exit", ...). */
+/* Does the file have this section, or an option set a key of it? So a role is asked for ("gateway",
+ * "exit", ...). */
 bool config_has_section(const struct config *config, const char *section);
 /* A [peer NAME] section's peer; NULL if there is none. */
 const struct config_peer *config_peer_find(const struct config *config, const char *name);

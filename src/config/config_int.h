@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the files of the configuration share: value.c parses one value, config.c whole files. Private to config/.
+ * What the files of the configuration share: value.c parses one value, config.c whole files.
+ * Private to config/.
  */
 #ifndef ADIT_CONFIG_CONFIG_INT_H
 #define ADIT_CONFIG_CONFIG_INT_H
@@ -16,13 +17,14 @@ int value_parse_number(const char *text, uint64_t *value);
 int value_parse_duration(const char *text, uint64_t *us);
 /* "65536", "256M", "64KiB", "1.5G": bytes; K, M, G, T count by 1024. */
 int value_parse_size(const char *text, uint64_t *bytes);
-/* "100mbit", "2.5gbit", "800kbit" (bits by 1000, as tc(8) has them), "12MB" (bytes by 1000); optionally "/s"; "none": 0. Bytes a second. */
+/* "100mbit", "2.5gbit", "800kbit" (bits by 1000, as tc(8) has them), "12MB" (bytes by 1000);
+ * optionally "/s"; "none": 0. Bytes a second. */
 int value_parse_rate(const char *text, uint64_t *bytes);
 /* "RULE -> EXIT"; exit points into text. */
 int value_parse_route(const char *text, struct rule *rule, const char **exit);
 
-/* Parses text as key's type into the field at `field`. Lists are appended to. 0, or ADIT_EFORMAT or -ENOMEM and
- * why (CONFIG_WHY_MAX) says what is wrong, as in "'x' is not a number". */
+/* Parses text as key's type into the field at `field`. Lists are appended to. 0, or ADIT_EFORMAT or
+ * -ENOMEM and why (CONFIG_WHY_MAX) says what is wrong, as in "'x' is not a number". */
 int value_set(const struct config_key *key, const char *text, void *field, char *why);
 /* Frees what the field holds and makes it empty: "", no list, 0. */
 void value_clear(const struct config_key *key, void *field);

@@ -2,22 +2,22 @@
 /*
  * Theory of operation
  *
- * The one table of everything that can be configured. config.c parses by it, `adit check --keys` prints it, and the
- * tests compare it with the manual, the completion and the sample; so a new key is a field in config.h,
- * a line here, and its place in those.
+ * The one table of everything that can be configured. config.c parses by it, `adit check --keys`
+ * prints it, and the tests compare it with the manual, the completion and the sample; so a new key
+ * is a field in config.h, a line here, and its place in those.
  *
  * Bounds are in the field's unit: microseconds, bytes, bytes a second.
  */
 #include "config/config_int.h"
 
-#define MS      UINT64_C(1000)
-#define SECOND  (1000 * MS)
-#define HOUR    (3600 * SECOND)
-#define DAY     (24 * HOUR)
-#define KIB     UINT64_C(1024)
-#define MIB     (1024 * KIB)
-#define GIB     (1024 * MIB)
-#define TIB     (1024 * GIB)
+#define MS                    UINT64_C(1000)
+#define SECOND                (1000 * MS)
+#define HOUR                  (3600 * SECOND)
+#define DAY                   (24 * HOUR)
+#define KIB                   UINT64_C(1024)
+#define MIB                   (1024 * KIB)
+#define GIB                   (1024 * MIB)
+#define TIB                   (1024 * GIB)
 
 #define FIELD(section, field) offsetof(struct config, section.field)
 

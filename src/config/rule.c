@@ -2,10 +2,10 @@
 /*
  * Theory of operation
  *
- * A rule's text is cut from the right: ":PORTS" first, where it cannot be part of an IPv6 address (a text with
- * two colons or more and no closing bracket before the last is one), then what is left is "*", a network or a
- * name. Whoever matches many rules goes through them one by one: lists are short, and are looked at once a
- * stream, not once a byte.
+ * A rule's text is cut from the right: ":PORTS" first, where it cannot be part of an IPv6 address
+ * (a text with two colons or more and no closing bracket before the last is one), then what is left
+ * is "*", a network or a name. Whoever matches many rules goes through them one by one: lists are
+ * short, and are looked at once a stream, not once a byte.
  */
 #include "config/rule.h"
 

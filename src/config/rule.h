@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Rules: which destinations a line of configuration means. A value type; parsing and matching are pure.
+ * Rules: which destinations a line of configuration means. A value type; parsing and matching are
+ * pure.
  *
  *     10.1.0.0/16            a network (or a single address)
  *     10.1.2.3:22            and one port, or a range of ports: 10.1.2.3:8000-8099
@@ -23,21 +24,23 @@ enum rule_kind { RULE_ANY, RULE_NET, RULE_NAME };
 
 struct rule {
     enum rule_kind kind;
-    bool below_only;           /* RULE_NAME: not the name itself */
-    uint8_t prefix;            /* RULE_NET: bits that count */
-    uint16_t port_low, port_high; /* inclusive; 0 to 65535: any */
-    struct addr net;           /* RULE_NET: masked; port 0 */
+    bool below_only;                /* RULE_NAME: not the name itself */
+    uint8_t prefix;                 /* RULE_NET: bits that count */
+    uint16_t port_low, port_high;   /* inclusive; 0 to 65535: any */
+    struct addr net;                /* RULE_NET: masked; port 0 */
     char name[TARGET_NAME_MAX + 1]; /* RULE_NAME: lower case, no trailing dot */
 };
 
 #define RULE_TEXT_MAX (TARGET_NAME_MAX + 20)
 
-/* 0 or -EINVAL. Bits of a network beyond its prefix must be 0 (10.1.2.3/16 is more likely a mistake). */
+/* 0 or -EINVAL. Bits of a network beyond its prefix must be 0 (10.1.2.3/16 is more likely a
+ * mistake). */
 int rule_parse(const char *text, struct rule *rule);
 const char *rule_format(const struct rule *rule, char buf[RULE_TEXT_MAX]);
 
-/* Does the rule cover this destination? name: what was asked for, or NULL; addr: the address to be dialled (IPv4-mapped ones
- * already unwrapped), or NULL when there is only a name. A RULE_NAME without name and a RULE_NET without address do not match. */
+/* Does the rule cover this destination? name: what was asked for, or NULL; addr: the address to be
+ * dialled (IPv4-mapped ones already unwrapped), or NULL when there is only a name. A RULE_NAME
+ * without name and a RULE_NET without address do not match. */
 bool rule_match(const struct rule *rule, const char *name, const struct addr *addr, uint16_t port);
 
 /* Parses "IP/PREFIX" or "IP". 0 or -EINVAL. */

@@ -2,21 +2,23 @@
 /*
  * Theory of operation
  *
- * The directory belongs to one process at a time: `lock` is held by flock(2), which the kernel drops with the
- * process however it ends, and holds the process's number for the message to a second one. Files are
+ * The directory belongs to one process at a time: `lock` is held by flock(2), which the kernel
+ * drops with the process however it ends, and holds the process's number for the message to a
+ * second one. Files are
  *
  *     peers.json   known peers, admitted or not            at most STATE_PEERS_MAX
  *     enrol.json   hashes of secrets in tickets given out  at most STATE_SECRETS_MAX
  *     node.json    the port that was picked once
  *
- * (`key`, beside them, belongs to crypto/identity.c.) All are read when the directory is opened. One that
- * cannot be understood is an error, and is left alone: starting with an empty list would forget who is
- * admitted, and the next change would overwrite what could be repaired.
+ * (`key`, beside them, belongs to crypto/identity.c.) All are read when the directory is opened.
+ * One that cannot be understood is an error, and is left alone: starting with an empty list would
+ * forget who is admitted, and the next change would overwrite what could be repaired.
  *
- * A change is made in a copy of its table; the copy is written to NAME.tmp, synchronised, renamed to NAME, and
- * only then becomes the table. So memory never says what the disk does not, a full disk changes nothing,
- * and a crash leaves the old file or the new one. When a peer was last seen is the exception: it changes often
- * and matters little, and is written at most once in STATE_TOUCH_S, with other changes, and at the end.
+ * A change is made in a copy of its table; the copy is written to NAME.tmp, synchronised, renamed
+ * to NAME, and only then becomes the table. So memory never says what the disk does not, a full
+ * disk changes nothing, and a crash leaves the old file or the new one. When a peer was last seen
+ * is the exception: it changes often and matters little, and is written at most once in
+ * STATE_TOUCH_S, with other changes, and at the end.
  */
 #include "config/state.h"
 
@@ -42,11 +44,11 @@ struct state {
     struct peer_table peers;
     struct enrol_table secrets;
     uint16_t port;
-    bool seen_dirty;     /* somebody was seen since peers.json was written */
+    bool seen_dirty; /* somebody was seen since peers.json was written */
     int64_t seen_written;
 };
 
-/* --- Files ------------------------------------------------------------------------------------- */
+/* --- Files --- */
 
 static int write_all(int fd, const char *text, size_t len)
 {
@@ -92,7 +94,8 @@ static int file_replace(const struct state *state, const char *name, char *text)
         unlinkat(state->dir_fd, tmp, 0);
 out:
     if (rc != 0)
-        log_error("event=state_write_failed file=%s/%s error=\"%s\"", state->dir, name, err_text(rc));
+        log_error("event=state_write_failed file=%s/%s error=\"%s\"", state->dir, name,
+                  err_text(rc));
     if (fd >= 0)
         close(fd);
     free(text);
@@ -136,7 +139,7 @@ static char *file_read(const struct state *state, const char *name, size_t *len,
     return text;
 }
 
-/* --- Opening ----------------------------------------------------------------------------------- */
+/* --- Opening --- */
 
 int state_dir_default(char *buf, size_t size)
 {
@@ -320,7 +323,7 @@ const char *state_dir(const struct state *state)
     return state->dir;
 }
 
-/* --- Peers ------------------------------------------------------------------------------------- */
+/* --- Peers --- */
 
 const struct state_peer *state_peers(const struct state *state, size_t *count)
 {
@@ -605,7 +608,7 @@ int state_peer_set_addrs(struct state *state, const struct node_id *id, const ch
     return peers_commit(state, &copy, 0);
 }
 
-/* --- Enrolment --------------------------------------------------------------------------------- */
+/* --- Enrolment --- */
 
 static int secrets_commit(struct state *state, const struct enrol_table *copy)
 {
@@ -631,9 +634,10 @@ int state_enrol_new(struct state *state, uint32_t uses, int64_t ttl_s, int64_t n
     bool full = state->secrets.count == STATE_SECRETS_MAX;
     for (size_t i = 0; i < state->secrets.count; i++) {
         const struct enrol_secret *old = &state->secrets.items[i];
-        /* Those just over stay for a day while there is room: "expired" helps more than "unknown". */
-        bool stale = is_over(old, now) &&
-                     (full || (old->expires != 0 && now - old->expires > 24 * 3600));
+        /* Those just over stay for a day while there is room: "expired" helps more than "unknown".
+         */
+        bool stale =
+            is_over(old, now) && (full || (old->expires != 0 && now - old->expires > 24 * 3600));
         if (!stale)
             copy.items[copy.count++] = *old;
     }
@@ -706,7 +710,7 @@ size_t state_enrol_count(const struct state *state, int64_t now)
     return count;
 }
 
-/* --- The rest ---------------------------------------------------------------------------------- */
+/* --- The rest --- */
 
 uint16_t state_port(const struct state *state)
 {

@@ -15,8 +15,8 @@ struct peer_table {
 
 struct enrol_secret {
     uint8_t hash[HASH_BYTES]; /* SHA-256 of the secret */
-    uint32_t uses;                     /* left */
-    int64_t expires;                   /* 0: never */
+    uint32_t uses;            /* left */
+    int64_t expires;          /* 0: never */
 };
 
 struct enrol_table {
@@ -26,11 +26,14 @@ struct enrol_table {
 
 #define STATE_WHY_MAX 160
 
-/* To text (malloc'd; NULL: no memory) and from it. from: 0; ADIT_EFORMAT and why; or -ENOMEM. The table is changed only on success. */
+/* To text (malloc'd; NULL: no memory) and from it. from: 0; ADIT_EFORMAT and why; or -ENOMEM. The
+ * table is changed only on success. */
 char *peer_table_to_text(const struct peer_table *peers);
-int peer_table_from_text(const char *text, size_t len, struct peer_table *peers, char why[STATE_WHY_MAX]);
+int peer_table_from_text(const char *text, size_t len, struct peer_table *peers,
+                         char why[STATE_WHY_MAX]);
 char *enrol_table_to_text(const struct enrol_table *secrets);
-int enrol_table_from_text(const char *text, size_t len, struct enrol_table *secrets, char why[STATE_WHY_MAX]);
+int enrol_table_from_text(const char *text, size_t len, struct enrol_table *secrets,
+                          char why[STATE_WHY_MAX]);
 char *node_to_text(uint16_t port);
 int node_from_text(const char *text, size_t len, uint16_t *port, char why[STATE_WHY_MAX]);
 

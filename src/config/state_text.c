@@ -2,9 +2,10 @@
 /*
  * Theory of operation
  *
- * The state's tables as JSON text and back: pure functions. Each file is an object with a "version"; a higher
- * one than ours was written by a newer adit and is refused, not guessed at. Reading is strict about
- * what decides who may do what (IDs, names, numbers, doubles), and ignores members that it does not know.
+ * The state's tables as JSON text and back: pure functions. Each file is an object with a
+ * "version"; a higher one than ours was written by a newer adit and is refused, not guessed at.
+ * Reading is strict about what decides who may do what (IDs, names, numbers, doubles), and ignores
+ * members that it does not know.
  */
 #include "config/state_int.h"
 
@@ -60,7 +61,7 @@ static char *root_to_text(json_t *root)
     return text;
 }
 
-/* --- Peers ----------------------------------------------------------------------------------- */
+/* --- Peers --- */
 
 size_t peer_table_place(const struct peer_table *peers, const struct node_id *id, bool *found)
 {
@@ -207,7 +208,7 @@ out:
     return rc;
 }
 
-/* --- Enrolment secrets ----------------------------------------------------------------------- */
+/* --- Enrolment secrets --- */
 
 #define HASH_TEXT_LEN BASE32_TEXT_LEN(HASH_BYTES)
 
@@ -265,7 +266,7 @@ int enrol_table_from_text(const char *text, size_t len, struct enrol_table *secr
     return rc;
 }
 
-/* --- The node's own ---------------------------------------------------------------------------- */
+/* --- The node's own --- */
 
 char *node_to_text(uint16_t port)
 {

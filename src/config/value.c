@@ -2,9 +2,9 @@
 /*
  * Theory of operation
  *
- * One value's text becomes the field that its key describes. The parsers of numbers work on text alone, refuse
- * what would overflow, and take nothing after the value. value_set() adds the key's bounds and choices, and says
- * in plain words what is wrong. It changes the field only on success.
+ * One value's text becomes the field that its key describes. The parsers of numbers work on text
+ * alone, refuse what would overflow, and take nothing after the value. value_set() adds the key's
+ * bounds and choices, and says in plain words what is wrong. It changes the field only on success.
  */
 #include "config/config_int.h"
 
@@ -17,7 +17,8 @@
 
 #include "config/ticket.h"
 
-/* A number with a scale, as in "1.5" times 1024: integer arithmetic, three decimals. Advances *text. */
+/* A number with a scale, as in "1.5" times 1024: integer arithmetic, three decimals. Advances
+ * *text. */
 static int scaled_parse(const char **text, uint64_t *milli)
 {
     const char *p = *text;
@@ -98,8 +99,8 @@ static const struct unit *unit_parse(const char **text, const struct unit *units
     while (isalpha((unsigned char)(*text)[len]))
         len++;
     for (; units->name != NULL; units++) {
-        if (strlen(units->name) == len && (fold ? strncasecmp(units->name, *text, len)
-                                                : strncmp(units->name, *text, len)) == 0) {
+        if (strlen(units->name) == len &&
+            (fold ? strncasecmp(units->name, *text, len) : strncmp(units->name, *text, len)) == 0) {
             *text += len;
             return units;
         }
@@ -141,8 +142,11 @@ int value_parse_duration(const char *text, uint64_t *us)
 
 int value_parse_size(const char *text, uint64_t *bytes)
 {
-#define BINARY(letter, factor) \
-    {letter, factor}, {letter "B", factor}, {letter "iB", factor}
+#define BINARY(letter, factor)              \
+    {letter, factor}, {letter "B", factor}, \
+    {                                       \
+        letter "iB", factor                 \
+    }
     static const struct unit units[] = {
         {"", 1},
         {"B", 1},
@@ -165,14 +169,8 @@ int value_parse_rate(const char *text, uint64_t *bytes)
 {
     /* In thousandths of a bit a second, so that 1bit is no fraction. */
     static const struct unit bits[] = {
-        {"bit", 1},
-        {"kbit", 1000},
-        {"mbit", 1000000},
-        {"gbit", UINT64_C(1000000000)},
-        {"B", 8},
-        {"kB", 8000},
-        {"MB", 8000000},
-        {"GB", UINT64_C(8000000000)},
+        {"bit", 1}, {"kbit", 1000}, {"mbit", 1000000}, {"gbit", UINT64_C(1000000000)},
+        {"B", 8},   {"kB", 8000},   {"MB", 8000000},   {"GB", UINT64_C(8000000000)},
         {NULL, 0},
     };
     const struct unit *unit;
@@ -187,8 +185,7 @@ int value_parse_rate(const char *text, uint64_t *bytes)
     if ((unit = unit_parse(&text, bits, false)) == NULL &&
         (unit = unit_parse(&text, bits, true)) == NULL)
         return -EINVAL;
-    if ((*text != '\0' && strcmp(text, "/s") != 0) || scale(milli, unit->factor, &n) != 0 ||
-        n < 8)
+    if ((*text != '\0' && strcmp(text, "/s") != 0) || scale(milli, unit->factor, &n) != 0 || n < 8)
         return -EINVAL; /* less than a byte a second is a mistake; "none" means no limit */
     *bytes = n / 8;
     return 0;
@@ -214,7 +211,7 @@ int value_parse_route(const char *text, struct rule *rule, const char **exit)
     return rule_parse(left, rule);
 }
 
-/* --- value_set ------------------------------------------------------------------------------- */
+/* --- value_set --- */
 
 __attribute__((format(printf, 2, 3))) static int refuse(char *why, const char *format, ...)
 {

@@ -2,8 +2,9 @@
 /*
  * Theory of operation
  *
- * The other end of the control socket, for programs that ask one thing and wait for it: blocking, with a limit on
- * silence. Lines are collected in one growing buffer, up to CONTROL_RESPONSE_MAX_BYTES.
+ * The other end of the control socket, for programs that ask one thing and wait for it: blocking,
+ * with a limit on silence. Lines are collected in one growing buffer, up to
+ * CONTROL_RESPONSE_MAX_BYTES.
  */
 #include <errno.h>
 #include <poll.h>
@@ -141,7 +142,8 @@ static int explain(int rc, char *errbuf)
     if (rc == -ETIMEDOUT)
         snprintf(errbuf, CONTROL_ERROR_MAX, "the running adit does not answer");
     else if (rc == ADIT_ECLOSED || rc == -EPIPE || rc == -ECONNRESET)
-        snprintf(errbuf, CONTROL_ERROR_MAX, "the running adit has ended, or dropped the connection");
+        snprintf(errbuf, CONTROL_ERROR_MAX,
+                 "the running adit has ended, or dropped the connection");
     else
         snprintf(errbuf, CONTROL_ERROR_MAX, "control socket: %s", err_text(rc));
     return rc;

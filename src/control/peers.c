@@ -2,8 +2,9 @@
 /*
  * Theory of operation
  *
- * The verbs about known peers. They need nothing but the state, so that `adit peers` works the same whether a node
- * is running (which then ends the sessions of those revoked) or not (the command line has the state to itself).
+ * The verbs about known peers. They need nothing but the state, so that `adit peers` works the same
+ * whether a node is running (which then ends the sessions of those revoked) or not (the command
+ * line has the state to itself).
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -127,6 +128,5 @@ json_t *control_peers(struct state *state, const struct node_id *own, const char
         return refuse(errbuf, "%s: cannot be written: %s", state_dir(state), err_text(rc));
     *changed = true;
     const struct state_peer *peer = state_peer(state, &id);
-    return peer != NULL ? peer_describe(peer)
-                        : json_pack("{s:s}", "id", node_id_format(&id, text));
+    return peer != NULL ? peer_describe(peer) : json_pack("{s:s}", "id", node_id_format(&id, text));
 }

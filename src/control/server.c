@@ -2,16 +2,18 @@
 /*
  * Theory of operation
  *
- * A listening unix socket and up to CONTROL_CLIENTS_MAX connections, each with one request in work at most. Lines
- * that come meanwhile wait in its input, which is not read on beyond CONTROL_REQUEST_MAX_BYTES. A client that sends no more still gets its answers; that it is gone is seen when
- * writing to it fails.
+ * A listening unix socket and up to CONTROL_CLIENTS_MAX connections, each with one request in work
+ * at most. Lines that come meanwhile wait in its input, which is not read on beyond
+ * CONTROL_REQUEST_MAX_BYTES. A client that sends no more still gets its answers; that it is gone is
+ * seen when writing to it fails.
  *
- * A request is an object of its own. It and its connection know each other; whichever ends first clears the
- * other's pointer. So the one who works on a request can answer it at any time, also when the client or the whole
- * server is gone.
+ * A request is an object of its own. It and its connection know each other; whichever ends first
+ * clears the other's pointer. So the one who works on a request can answer it at any time, also
+ * when the client or the whole server is gone.
  *
- * Only the user who runs adit, and root, may connect: by the socket's mode, and by asking the kernel who they are.
- * A socket file that nobody answers is left over from a process that was killed, and is replaced.
+ * Only the user who runs adit, and root, may connect: by the socket's mode, and by asking the
+ * kernel who they are. A socket file that nobody answers is left over from a process that was
+ * killed, and is replaced.
  */
 #include <errno.h>
 #include <event2/buffer.h>
@@ -132,8 +134,7 @@ void control_fail(struct control_request *request, const char *format, ...)
     va_end(args);
     if (request->client != NULL) {
         json_t *error = json_string(text);
-        json_t *line =
-            line_new(request, "error", error != NULL ? error : json_string("failed"));
+        json_t *line = line_new(request, "error", error != NULL ? error : json_string("failed"));
         json_object_set_new(line, "ok", json_false());
         line_send(request->client, line);
     }
@@ -356,8 +357,8 @@ struct control_server *control_server_new(struct loop *loop, const char *path,
     rc = -ENOMEM;
     unlink(path);
 fail:
-    snprintf(errbuf, errlen, "control socket %s: %s; choose another with -o node.control=PATH", path,
-             rc == ADIT_EBUSY ? "another adit answers there" : err_text(rc));
+    snprintf(errbuf, errlen, "control socket %s: %s; choose another with -o node.control=PATH",
+             path, rc == ADIT_EBUSY ? "another adit answers there" : err_text(rc));
     if (fd >= 0)
         close(fd);
     if (server != NULL)

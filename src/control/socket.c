@@ -2,11 +2,12 @@
 /*
  * Theory of operation
  *
- * A unix socket's address has room for 107 characters, and state directories may be deeper than that. The kernel
- * follows /proc/self/fd/N like any symbolic link, so a long path is cut to that and its last part.
+ * A unix socket's address has room for 107 characters, and state directories may be deeper than
+ * that. The kernel follows /proc/self/fd/N like any symbolic link, so a long path is cut to that
+ * and its last part.
  *
- * Where the socket is by default follows from the state directory alone, because the lock of that directory is
- * what makes a process the only one: two processes can never want the same socket.
+ * Where the socket is by default follows from the state directory alone, because the lock of that
+ * directory is what makes a process the only one: two processes can never want the same socket.
  */
 #include "control/socket.h"
 

@@ -14,7 +14,8 @@ struct socket_name {
     int dir_fd; /* keeps the detour open; -1: none */
 };
 
-/* A path that does not fit is reached through /proc/self/fd/N, N being its directory. 0 or a negative errno. */
+/* A path that does not fit is reached through /proc/self/fd/N, N being its directory. 0 or a
+ * negative errno. */
 int socket_name_open(const char *path, struct socket_name *name);
 void socket_name_close(struct socket_name *name);
 

@@ -2,13 +2,13 @@
 /*
  * Theory of operation
  *
- * Each request is looked up in a table and answered at once, but for ping. A ping is an object that lives until
- * its last round: it waits either for the node (round) or for its timer (pause), never for both, and ends
- * early when the client has gone. With until_direct it goes on until a path that is not a relay has answered, as
- * often as `count` allows (0: for ever).
+ * Each request is looked up in a table and answered at once, but for ping. A ping is an object that
+ * lives until its last round: it waits either for the node (round) or for its timer (pause), never
+ * for both, and ends early when the client has gone. With until_direct it goes on until a path that
+ * is not a relay has answered, as often as `count` allows (0: for ever).
  *
- * Before the node is stopped, verbs_stop() ends the pings that pause; the node answers the others when it is freed, and
- * they end with that round.
+ * Before the node is stopped, verbs_stop() ends the pings that pause; the node answers the others
+ * when it is freed, and they end with that round.
  */
 #include "control/verbs.h"
 
@@ -43,7 +43,7 @@ struct verbs {
     bool ending;
 };
 
-/* --- ping -------------------------------------------------------------------------------------- */
+/* --- ping --- */
 
 static void ping_end(struct ping *ping, const char *why)
 {
@@ -86,9 +86,8 @@ static void ping_round_over(void *arg, const struct node_ping *results, size_t c
         ping->direct |= results[i].rtt_us != 0 && strcmp(results[i].path, "relay") != 0;
     }
     ping->answered += answered;
-    control_event(ping->request,
-                  json_pack("{s:i, s:o, s:s}", "seq", (int)ping->sent, "results", list, "why",
-                            why != NULL ? why : ""));
+    control_event(ping->request, json_pack("{s:i, s:o, s:s}", "seq", (int)ping->sent, "results",
+                                           list, "why", why != NULL ? why : ""));
     if (ping->verbs->ending || control_is_gone(ping->request) ||
         (ping->count != 0 && ping->sent == ping->count) || (ping->until_direct && ping->direct)) {
         ping_end(ping, NULL);
@@ -164,7 +163,7 @@ static void handle_ping(struct verbs *verbs, struct control_request *request, co
     ping_round(ping);
 }
 
-/* --- The others -------------------------------------------------------------------------------- */
+/* --- The others --- */
 
 static void handle_status(struct verbs *verbs, struct control_request *request, const json_t *args)
 {
@@ -192,8 +191,9 @@ static void handle_ticket(struct verbs *verbs, struct control_request *request, 
     char errbuf[CONTROL_ERROR_MAX] = "failed", *ticket = NULL;
 
     if (json_array_size(list) > TICKET_ADDRESSES_MAX || options.ttl_s < 0) {
-        control_fail(request, "a ticket has at most %d addresses, and a time to live that is not "
-                              "negative",
+        control_fail(request,
+                     "a ticket has at most %d addresses, and a time to live that is not "
+                     "negative",
                      TICKET_ADDRESSES_MAX);
         return;
     }

@@ -6,7 +6,8 @@
  *     ticket  {uses, ttl, addresses, refresh}          {ticket}
  *     peers; allow, revoke, forget {peer}; rename {peer, name}; allow takes a name too
  *     ping    {peer, count, interval_ms, timeout_ms, until_direct}
- *             events {seq, results: [{path, remote, rtt_ms, active}], why}, then {sent, answered, direct}
+ *             events {seq, results: [{path, remote, rtt_ms, active}], why},
+ *             then {sent, answered, direct}
  *     reload                                           {restart}
  */
 #ifndef ADIT_CONTROL_VERBS_H
@@ -32,9 +33,11 @@ struct verbs_context {
     void *arg;
 };
 
-/* The context is copied; what it names must outlive the verbs, but for the node, which is freed before them. */
+/* The context is copied; what it names must outlive the verbs, but for the node, which is freed
+ * before them. */
 struct verbs *verbs_new(const struct verbs_context *context);
-/* Answers what waits, and refuses what comes from now on. To be called before the node is stopped. */
+/* Answers what waits, and refuses what comes from now on. To be called before the node is stopped.
+ */
 void verbs_stop(struct verbs *verbs);
 void verbs_free(struct verbs *verbs);
 /* For control_server_new(), with the verbs as arg. */

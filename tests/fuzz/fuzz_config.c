@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Configuration files, and by the same bytes `-o` options (inputs that begin with '-') and rules: never a crash, and what was
- * accepted as a rule comes back the same.
+ * Configuration files, and by the same bytes `-o` options (inputs that begin with '-') and rules:
+ * never a crash, and what was accepted as a rule comes back the same.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The files of the state directory: the first byte chooses which. What was read is written and read again, to the same text.
+ * The files of the state directory: the first byte chooses which. What was read is written and read
+ * again, to the same text.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -85,54 +85,54 @@ static void test_table(void **state)
 static void test_sample(void **state)
 {
     (void)state;
-    struct config *config = parse_good(
-        "# adit.conf\n"
-        "    [node]\n"
-        "    name = laptop\n"
-        "    control = /run/adit/control.sock            # default for users\n"
-        "    log = info\n"
-        "    [signal]\n"
-        "    broker = mqtt://broker.example:1883        # mqtts://, ws://, wss:// too\n"
-        "    broker = wss://user:pass@b.example/mqtt ; another\n"
-        "    [nat]\n"
-        "    stun = stun.example:3478\n"
-        "    port_mapping = yes\n"
-        "    interfaces = eth0, wlan0                    # default: all\n"
-        "    [turn]\n"
-        "    server = turn:turn.example:3478?transport=udp\n"
-        "    user = alice\n"
-        "    password_file = /etc/adit/turn.pass\n"
-        "    [path]\n"
-        "    strategies = direct, reverse, punch, relay\n"
-        "    listen = [::]:0\n"
-        "    hold = 120s\n"
-        "    connect_wait = 10s\n"
-        "    [session]\n"
-        "    memory = 256M\n"
-        "    max_streams = 20000\n"
-        "    [gateway]\n"
-        "    listen = 127.0.0.1:1080\n"
-        "    listen = unix:/run/user/1000/adit.sock\n"
-        "    exit = home\n"
-        "    users_file = FILE\n"
-        "    route = *.corp.example -> office\n"
-        "    route = 10.0.0.0/8:22->direct\n"
-        "    [tun]\n"
-        "    device = adit0\n"
-        "    address = 198.18.0.1/15\n"
-        "    mtu = 1500\n"
-        "    route = 0.0.0.0/0\n"
-        "    route = ::/0\n"
-        "    bypass = 192.168.0.0/16\n"
-        "    dns = exit\n"
-        "    on_loss = block\n"
-        "    [exit]\n"
-        "    allow = 10.1.0.0/16\n"
-        "    deny = example.org\n"
-        "    rate = 100mbit\n"
-        "    [peer home]\n"
-        "    id = " ID_TEXT "\n"
-        "    admit = yes                                 # may use us\n");
+    struct config *config =
+        parse_good("# adit.conf\n"
+                   "    [node]\n"
+                   "    name = laptop\n"
+                   "    control = /run/adit/control.sock            # default for users\n"
+                   "    log = info\n"
+                   "    [signal]\n"
+                   "    broker = mqtt://broker.example:1883        # mqtts://, ws://, wss:// too\n"
+                   "    broker = wss://user:pass@b.example/mqtt ; another\n"
+                   "    [nat]\n"
+                   "    stun = stun.example:3478\n"
+                   "    port_mapping = yes\n"
+                   "    interfaces = eth0, wlan0                    # default: all\n"
+                   "    [turn]\n"
+                   "    server = turn:turn.example:3478?transport=udp\n"
+                   "    user = alice\n"
+                   "    password_file = /etc/adit/turn.pass\n"
+                   "    [path]\n"
+                   "    strategies = direct, reverse, punch, relay\n"
+                   "    listen = [::]:0\n"
+                   "    hold = 120s\n"
+                   "    connect_wait = 10s\n"
+                   "    [session]\n"
+                   "    memory = 256M\n"
+                   "    max_streams = 20000\n"
+                   "    [gateway]\n"
+                   "    listen = 127.0.0.1:1080\n"
+                   "    listen = unix:/run/user/1000/adit.sock\n"
+                   "    exit = home\n"
+                   "    users_file = FILE\n"
+                   "    route = *.corp.example -> office\n"
+                   "    route = 10.0.0.0/8:22->direct\n"
+                   "    [tun]\n"
+                   "    device = adit0\n"
+                   "    address = 198.18.0.1/15\n"
+                   "    mtu = 1500\n"
+                   "    route = 0.0.0.0/0\n"
+                   "    route = ::/0\n"
+                   "    bypass = 192.168.0.0/16\n"
+                   "    dns = exit\n"
+                   "    on_loss = block\n"
+                   "    [exit]\n"
+                   "    allow = 10.1.0.0/16\n"
+                   "    deny = example.org\n"
+                   "    rate = 100mbit\n"
+                   "    [peer home]\n"
+                   "    id = " ID_TEXT "\n"
+                   "    admit = yes                                 # may use us\n");
     assert_string_equal(config->node.name, "laptop");
     assert_string_equal(config->node.control, "/run/adit/control.sock");
     assert_int_equal(config->signal.broker.count, 2);
@@ -166,7 +166,7 @@ static void test_mistakes(void **state)
                                         "did you mean path.hold?");
     expect_error("[node]\nzzzzzz = 3s\n", "t.conf:2: unknown key 'zzzzzz' in [node]");
     expect_error("[paths]\nhold = 3s\nx = y\n", "t.conf:1: unknown section [paths]; "
-                                               "did you mean [path]?");
+                                                "did you mean [path]?");
     expect_error("[signal]\nbroker* = mqtt://x\n",
                  "t.conf:2: unknown key 'broker*' in [signal]; did you mean signal.broker?");
     expect_error("\n\n[path\nhold = 3s\n", "t.conf:3: a section is written [NAME]");
@@ -188,8 +188,7 @@ static void test_mistakes(void **state)
                  "t.conf:2: node.log: 'loud' is none of: error, warn, info, debug, trace");
     expect_error("[path]\nstrategies = direct, direct\n",
                  "t.conf:2: path.strategies: 'direct' is named twice");
-    expect_error("[peer]\nadmit = yes\n",
-                 "t.conf:1: a peer's section has its name: [peer NAME]");
+    expect_error("[peer]\nadmit = yes\n", "t.conf:1: a peer's section has its name: [peer NAME]");
     expect_error("[peer a/b]\nadmit = yes\n",
                  "t.conf:1: 'a/b' cannot be a peer's name: up to 32 letters, digits, '-', '_' and "
                  "'.'");
@@ -228,7 +227,8 @@ static void test_all_errors(void **state)
     config_free(config);
 }
 
-/* Longer than inih's buffer, with comments, indentation, a byte order mark, CRLF and no last newline. */
+/* Longer than inih's buffer, with comments, indentation, a byte order mark, CRLF and no last
+ * newline. */
 static void test_lines(void **state)
 {
     (void)state;
@@ -251,10 +251,11 @@ static void test_lines(void **state)
     text[sizeof text - 2] = '\n';
     text[sizeof text - 1] = '\0';
     expect_error(text, "t.conf:2: the line is longer than 65536 bytes");
-    expect_error("[node]\nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"
-                 "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"
-                 "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn = 1\n",
-                 "t.conf:2: 'nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn...' is no key");
+    expect_error(
+        "[node]\nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"
+        "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"
+        "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn = 1\n",
+        "t.conf:2: 'nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn...' is no key");
     config = config_new();
     assert_int_equal(config_parse(config, "[node]\nna\0me = x\n", 17, "t.conf"), ADIT_EFORMAT);
     assert_string_equal(config_error(config, 0), "t.conf:2: a NUL byte in the line");

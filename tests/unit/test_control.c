@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The control socket, over a real unix socket: requests and answers, late answers, clients that leave or misbehave, the
- * client's side, and the verbs above a node of the test's own.
+ * The control socket, over a real unix socket: requests and answers, late answers, clients that
+ * leave or misbehave, the client's side, and the verbs above a node of the test's own.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -135,13 +135,15 @@ static void test_requests(void **state)
                         "{\"error\":\"\\\"args\\\" is not an object\",\"ok\":false}\n");
     assert_non_null(strstr(talk(fd, "}{\n", 1), "not a JSON object"));
     assert_non_null(strstr(talk(fd, "[1]\n", 1), "a request has"));
-    assert_string_equal(talk(fd, "{\"verb\":\"count\",\"id\":\"x\"}\n", 4),
-                        "{\"id\":\"x\",\"event\":{\"n\":0}}\n{\"id\":\"x\",\"event\":{\"n\":1}}\n"
-                        "{\"id\":\"x\",\"event\":{\"n\":2}}\n{\"id\":\"x\",\"result\":{},\"ok\":true}\n");
+    assert_string_equal(
+        talk(fd, "{\"verb\":\"count\",\"id\":\"x\"}\n", 4),
+        "{\"id\":\"x\",\"event\":{\"n\":0}}\n{\"id\":\"x\",\"event\":{\"n\":1}}\n"
+        "{\"id\":\"x\",\"event\":{\"n\":2}}\n{\"id\":\"x\",\"result\":{},\"ok\":true}\n");
     /* In pieces, and two at once. */
     talk(fd, "{\"verb\":", 0);
-    assert_string_equal(talk(fd, "\"echo\",\"id\":1}\n{\"verb\":\"echo\",\"id\":2}\n", 2),
-                        "{\"id\":1,\"result\":{},\"ok\":true}\n{\"id\":2,\"result\":{},\"ok\":true}\n");
+    assert_string_equal(
+        talk(fd, "\"echo\",\"id\":1}\n{\"verb\":\"echo\",\"id\":2}\n", 2),
+        "{\"id\":1,\"result\":{},\"ok\":true}\n{\"id\":2,\"result\":{},\"ok\":true}\n");
     close(fd);
 }
 
@@ -149,14 +151,16 @@ static void test_late(void **state)
 {
     (void)state;
     int fd = dial(), other = dial();
-    assert_string_equal(talk(fd, "{\"verb\":\"hold\",\"id\":1}\n{\"verb\":\"echo\",\"id\":2}\n", 0), "");
+    assert_string_equal(talk(fd, "{\"verb\":\"hold\",\"id\":1}\n{\"verb\":\"echo\",\"id\":2}\n", 0),
+                        "");
     while (held == NULL)
         loop_turn(loop, 1000);
     /* One that waits keeps nobody else waiting. */
     assert_string_equal(talk(other, "{\"verb\":\"echo\"}\n", 1), "{\"result\":{},\"ok\":true}\n");
     control_answer(held, json_pack("{s:i}", "x", 1));
-    assert_string_equal(talk(fd, NULL, 2),
-                        "{\"id\":1,\"result\":{\"x\":1},\"ok\":true}\n{\"id\":2,\"result\":{},\"ok\":true}\n");
+    assert_string_equal(
+        talk(fd, NULL, 2),
+        "{\"id\":1,\"result\":{\"x\":1},\"ok\":true}\n{\"id\":2,\"result\":{},\"ok\":true}\n");
     /* Half-closed: it still gets its answer, and then the end. */
     held = NULL;
     talk(fd, "{\"verb\":\"hold\",\"id\":3}\n", 0);
@@ -282,7 +286,7 @@ static void test_second_server(void **state)
     close(fd);
 }
 
-/* --- The client's side, in a process of its own ------------------------------------------------- */
+/* --- The client's side, in a process of its own --- */
 
 static void count_event(void *arg, const json_t *event)
 {
@@ -337,7 +341,7 @@ static void test_client(void **state)
     control_answer(held, NULL);
 }
 
-/* --- Verbs, above a node of our own ------------------------------------------------------------- */
+/* --- Verbs, above a node of our own --- */
 
 struct node {
     int changes;
@@ -419,9 +423,10 @@ static void test_verbs(void **unused)
     server = control_server_new(loop, path, &verbs_ops, verbs, errbuf, sizeof errbuf);
     int fd = dial();
 
-    assert_string_equal(talk(fd, "{\"verb\":\"peers\"}\n", 1), "{\"result\":{\"peers\":[]},\"ok\":true}\n");
-    assert_non_null(strstr(talk(fd, "{\"verb\":\"allow\",\"args\":{\"peer\":\"home\"}}\n", 1),
-                           "whole ID"));
+    assert_string_equal(talk(fd, "{\"verb\":\"peers\"}\n", 1),
+                        "{\"result\":{\"peers\":[]},\"ok\":true}\n");
+    assert_non_null(
+        strstr(talk(fd, "{\"verb\":\"allow\",\"args\":{\"peer\":\"home\"}}\n", 1), "whole ID"));
     assert_non_null(strstr(talk(fd, "{\"verb\":\"allow\"}\n", 1), "name a peer"));
     assert_non_null(strstr(
         talk(fd, "{\"verb\":\"allow\",\"args\":{\"peer\":\"" ID "\",\"name\":\"a b\"}}\n", 1),
@@ -446,15 +451,20 @@ static void test_verbs(void **unused)
     assert_non_null(strstr(talk(fd, "{\"verb\":\"ticket\"}\n", 1), "adit1ticket"));
     assert_int_equal(fake.ticket.uses, 1);
     assert_int_equal(fake.ticket.ttl_s, 3600);
-    talk(fd, "{\"verb\":\"ticket\",\"args\":{\"uses\":3,\"ttl\":0,\"addresses\":[\"h.example:1\"]}}\n", 1);
+    talk(fd,
+         "{\"verb\":\"ticket\",\"args\":{\"uses\":3,\"ttl\":0,\"addresses\":[\"h.example:1\"]}}\n",
+         1);
     assert_int_equal(fake.ticket.uses, 3);
     assert_int_equal(fake.ticket.ttl_s, 0);
     assert_string_equal(fake.address, "h.example:1");
-    assert_non_null(strstr(
-        talk(fd, "{\"verb\":\"ticket\",\"args\":{\"addresses\":[\"h.example\"]}}\n", 1), "HOST:PORT"));
-    assert_non_null(strstr(talk(fd, "{\"verb\":\"ticket\",\"args\":{\"uses\":13}}\n", 1), "no luck"));
+    assert_non_null(
+        strstr(talk(fd, "{\"verb\":\"ticket\",\"args\":{\"addresses\":[\"h.example\"]}}\n", 1),
+               "HOST:PORT"));
+    assert_non_null(
+        strstr(talk(fd, "{\"verb\":\"ticket\",\"args\":{\"uses\":13}}\n", 1), "no luck"));
 
-    talk(fd, "{\"verb\":\"ping\",\"args\":{\"peer\":\"work\",\"count\":2,\"interval_ms\":10}}\n", 0);
+    talk(fd, "{\"verb\":\"ping\",\"args\":{\"peer\":\"work\",\"count\":2,\"interval_ms\":10}}\n",
+         0);
     await_ping();
     node_ping_answer("direct", 1500);
     assert_string_equal(talk(fd, NULL, 1),
@@ -465,7 +475,10 @@ static void test_verbs(void **unused)
     assert_string_equal(talk(fd, NULL, 2),
                         "{\"event\":{\"seq\":2,\"results\":[],\"why\":\"no path\"}}\n"
                         "{\"result\":{\"sent\":2,\"answered\":1,\"direct\":true},\"ok\":true}\n");
-    talk(fd, "{\"verb\":\"ping\",\"args\":{\"peer\":\"work\",\"until_direct\":true,\"interval_ms\":10}}\n", 0);
+    talk(fd,
+         "{\"verb\":\"ping\",\"args\":{\"peer\":\"work\",\"until_direct\":true,\"interval_ms\":10}}"
+         "\n",
+         0);
     await_ping();
     node_ping_answer("relay", 1500);
     await_ping();
@@ -473,7 +486,8 @@ static void test_verbs(void **unused)
     assert_non_null(strstr(talk(fd, NULL, 3), "\"sent\":2,\"answered\":2,\"direct\":true"));
 
     /* A client that leaves ends its ping with the round; a stop ends the pause and the round. */
-    talk(fd, "{\"verb\":\"ping\",\"args\":{\"peer\":\"work\",\"count\":0,\"interval_ms\":10}}\n", 0);
+    talk(fd, "{\"verb\":\"ping\",\"args\":{\"peer\":\"work\",\"count\":0,\"interval_ms\":10}}\n",
+         0);
     await_ping();
     close(fd);
     for (int i = 0; i < 5; i++) {
@@ -486,7 +500,8 @@ static void test_verbs(void **unused)
     assert_null(fake.cb);
     fd = dial();
     int fd2 = dial();
-    talk(fd, "{\"verb\":\"ping\",\"args\":{\"peer\":\"work\",\"count\":0,\"interval_ms\":60000}}\n", 0);
+    talk(fd, "{\"verb\":\"ping\",\"args\":{\"peer\":\"work\",\"count\":0,\"interval_ms\":60000}}\n",
+         0);
     await_ping();
     node_ping_answer("direct", 100);
     talk(fd2, "{\"verb\":\"ping\",\"args\":{\"peer\":\"work\"}}\n", 0);

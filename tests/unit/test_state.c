@@ -270,7 +270,7 @@ static void expect_damage(const char *name, const char *text, const char *messag
     unlink(path_of(name));
 }
 
-#define ID "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define ID  "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define ID2 "baaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
 static void test_damage(void **unused)
@@ -292,7 +292,8 @@ static void test_damage(void **unused)
                   "{\"id\":\"" ID2 "\",\"admitted\":false,\"name\":\"x\"}]}",
                   "two peers have the name x");
     expect_damage("peers.json",
-                  "{\"version\":1,\"peers\":[{\"id\":\"" ID "\",\"admitted\":true,\"name\":\"a b\"}]}",
+                  "{\"version\":1,\"peers\":[{\"id\":\"" ID
+                  "\",\"admitted\":true,\"name\":\"a b\"}]}",
                   "the name of peer aaaaaaaa is not one");
     expect_damage("enrol.json", "{\"version\":1}", "no list");
     expect_damage("enrol.json", "{\"version\":1,\"secrets\":[{\"sha256\":\"x\"}]}", "hash");
