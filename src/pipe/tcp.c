@@ -635,7 +635,7 @@ struct pipe *tcp_wrap(struct loop *loop, int fd, const struct pipe_options *opti
 
 int tcp_fd(const struct pipe *pipe)
 {
-    return pipe->ops == &tcp_ops ? tcp_of(pipe)->fd : tcp_server_fd(pipe);
+    return pipe->ops->kind == tcp_ops.kind ? tcp_of(pipe)->fd : tcp_server_fd(pipe);
 }
 
 int tcp_take_fd(struct pipe *pipe)

@@ -10,7 +10,8 @@
 
 #include "pipe/tcp.h"
 
-#define TCP_OUT_HIGH_BYTES ((size_t)256 * 1024)
+/* As much as one read at most fills, so that after it there is either room for a block or none. */
+#define TCP_OUT_HIGH_BYTES ((size_t)16 * BLOCK_READ_BYTES)
 
 struct tcp_server;
 

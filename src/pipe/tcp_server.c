@@ -25,6 +25,7 @@
 
 #define ACCEPT_TURN    64
 #define ACCEPT_REST_MS 100
+#define WARN_EVERY_MS  60000
 #define LISTEN_BACKLOG 4096
 
 struct tcp_server {
@@ -32,6 +33,7 @@ struct tcp_server {
     int fd;
     struct event event;
     struct timer rest;
+    uint64_t warned_at;
     struct tcp_pipe *clients;
     struct pipe_options options;
     char *unlink_path;
@@ -64,6 +66,32 @@ static void adopt_client(struct tcp_server *server, int fd)
     pipe_accepted(&server->base, &tcp->base);
 }
 
+/* What accept(2) reports about one client that is gone already. */
+static bool is_about_client(int error)
+{
+    static const int errors[] = {EINTR,  ECONNABORTED, EPROTO,       ENOPROTOOPT, EPERM,
+                                 ENONET, EHOSTDOWN,    EHOSTUNREACH, ENETDOWN,    ENETUNREACH};
+
+    for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++)
+        if (error == errors[i])
+            return true;
+    return false;
+}
+
+static void server_rest(struct tcp_server *server, int error)
+{
+    uint64_t now = loop_now(server->base.loop);
+
+    if (!server->warned_at || now - server->warned_at >= WARN_EVERY_MS * MS_US) {
+        log_warn("event=accept-failed error=\"%s\" remedy=\"raise the limit of open files "
+                 "(ulimit -n)\"",
+                 strerror(error));
+        server->warned_at = now;
+    }
+    event_del(&server->event);
+    timer_set_in(server->base.loop, &server->rest, ACCEPT_REST_MS * MS_US);
+}
+
 static void on_accept(evutil_socket_t listen_fd, short what, void *arg)
 {
     struct tcp_server *server = arg;
@@ -80,17 +108,12 @@ static void on_accept(evutil_socket_t listen_fd, short what, void *arg)
             adopt_client(server, fd);
             continue;
         }
-        if (errno == EINTR || errno == ECONNABORTED)
-            continue;
-        if (errno !=
-            EAGAIN) { /* EMFILE, ENFILE, ENOBUFS, ENOMEM: rest, others may finish meanwhile */
-            log_warn("event=accept-failed error=\"%s\" remedy=\"raise the limit of open files "
-                     "(ulimit -n)\"",
-                     strerror(errno));
-            event_del(&server->event);
-            timer_set_in(server->base.loop, &server->rest, ACCEPT_REST_MS * MS_US);
+        if (errno == EAGAIN)
+            return;
+        if (!is_about_client(errno)) {
+            server_rest(server, errno);
+            return;
         }
-        return;
     }
 }
 

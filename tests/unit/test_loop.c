@@ -8,9 +8,12 @@
 
 #include <cmocka.h>
 #include <event2/event.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/loop.h"
@@ -343,6 +346,44 @@ static void next_gives_way_to_descriptors(void **state)
     loop_free(loop);
 }
 
+/* A process that was stopped while it waited counts the time as lost: it is nobody's silence. */
+static void time_stopped_is_lost(void **state)
+{
+    (void)state;
+    int fds[2];
+    struct pollfd nothing = {.fd = -1};
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        struct loop *loop = loop_new();
+        uint64_t lost = 0;
+
+        if (write(fds[1], "r", 1) != 1)
+            _exit(1);
+        for (int i = 0; i < 100 && lost == 0; i++) {
+            loop_turn(loop, 50 * MS_US);
+            lost = loop_lost(loop);
+        }
+        if (write(fds[1], &lost, sizeof(lost)) != sizeof(lost))
+            _exit(1);
+        _exit(0);
+    }
+    char ready;
+    uint64_t lost = 0;
+    int status;
+    assert_int_equal(read(fds[0], &ready, 1), 1);
+    kill(child, SIGSTOP);
+    waitpid(child, &status, WUNTRACED);
+    poll(&nothing, 1, 450); /* this is the stop itself, not a wait for something */
+    kill(child, SIGCONT);
+    assert_int_equal(read(fds[0], &lost, sizeof(lost)), sizeof(lost));
+    waitpid(child, &status, 0);
+    assert_in_range(lost, 250 * MS_US, 4 * SEC_US);
+    close(fds[0]);
+    close(fds[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -356,6 +397,7 @@ int main(void)
         cmocka_unit_test(real_timers_fire_not_before_their_time),
         cmocka_unit_test(descriptors_wake_the_loop),
         cmocka_unit_test(next_gives_way_to_descriptors),
+        cmocka_unit_test(time_stopped_is_lost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,89 +8,13 @@
 
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "pipe/tcp.h"
-
-/* --- Plain sockets --- */
-
-static int plain_listen(int backlog, struct addr *at)
-{
-    struct addr any = addr_loopback(AF_INET, 0);
-    struct sockaddr_storage sa;
-    socklen_t len = addr_to_sockaddr(&any, &sa);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    assert_true(fd >= 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&sa, len), 0);
-    assert_int_equal(listen(fd, backlog), 0);
-    len = sizeof(sa);
-    getsockname(fd, (struct sockaddr *)&sa, &len);
-    addr_from_sockaddr((struct sockaddr *)&sa, len, at);
-    return fd;
-}
-
-static int plain_connect(const struct addr *to, bool wait)
-{
-    struct sockaddr_storage sa;
-    socklen_t len = addr_to_sockaddr(to, &sa);
-    int fd = socket(to->family, SOCK_STREAM | SOCK_CLOEXEC | (wait ? 0 : SOCK_NONBLOCK), 0);
-    int r = connect(fd, (struct sockaddr *)&sa, len);
-
-    assert_true(r == 0 || (!wait && errno == EINPROGRESS));
-    fcntl(fd, F_SETFL, O_NONBLOCK);
-    return fd;
-}
-
-/* A connected pair of TCP sockets: ours (to be wrapped) and the peer's. */
-static void plain_pair(int *ours, int *peer)
-{
-    struct addr at;
-    int listener = plain_listen(1, &at);
-
-    *peer = plain_connect(&at, true);
-    *ours = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    assert_true(*ours >= 0);
-    close(listener);
-}
-
-static void plain_reset(int fd)
-{
-    struct linger linger = {1, 0};
-
-    setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
-    close(fd);
-}
-
-/* Runs the loop until fd has this text (or the end of file for ""). */
-static void expect_text(struct loop *loop, int fd, const char *text)
-{
-    char buf[256] = "";
-    size_t have = 0;
-    ssize_t n = -1;
-
-    RUN_UNTIL(loop, ((n = recv(fd, buf + have, sizeof(buf) - 1 - have, 0)) > 0 &&
-                     (have += (size_t)n) >= strlen(text)) ||
-                        (*text == 0 && n == 0));
-    buf[have] = 0;
-    assert_string_equal(buf, text);
-}
-
-static void expect_closed(struct loop *loop, int fd)
-{
-    expect_text(loop, fd, "");
-}
-
-static int plain_error(struct loop *loop, int fd)
-{
-    char byte;
-    ssize_t n = 0;
-
-    RUN_UNTIL(loop, (n = recv(fd, &byte, 1, 0)) <= 0 && (n == 0 || errno != EAGAIN));
-    return n == 0 ? 0 : errno;
-}
+#include "plain_sockets.h"
 
 static void finish(struct loop *loop)
 {
@@ -260,6 +184,38 @@ static void a_paused_server_rests(void **state)
     assert_int_equal(server.accepts, 0);
     assert_true(turns < 10); /* it does not spin */
     pipe_resume(server.pipe);
+    RUN_UNTIL(loop, server.accepts == 1);
+    pipe_close(server.pipe);
+    RUN_UNTIL(loop, server.ends == 1);
+    close(peer);
+    finish(loop);
+}
+
+/* Out of descriptors, a server rests and goes on when there are some again. */
+static void a_server_survives_a_lack_of_descriptors(void **state)
+{
+    (void)state;
+    struct loop *loop = loop_new();
+    struct recorder server = {0};
+    struct addr at = addr_loopback(AF_INET, 0);
+    struct rlimit limit, none;
+    int turns = 0;
+
+    record(&server, tcp_listen(loop, &at, NULL));
+    pipe_addrs(server.pipe, &at, NULL);
+    int peer = plain_connect(&at, true);
+    getrlimit(RLIMIT_NOFILE, &limit);
+    none = limit;
+    none.rlim_cur = (rlim_t)peer + 1; /* peer has the lowest free number: the next is beyond */
+    setrlimit(RLIMIT_NOFILE, &none);
+    uint64_t until = loop_refresh(loop) + 20 * MS_US;
+    while (loop_now(loop) < until) {
+        loop_turn(loop, 10 * MS_US);
+        turns++;
+    }
+    setrlimit(RLIMIT_NOFILE, &limit);
+    assert_int_equal(server.accepts, 0);
+    assert_true(turns < 10);
     RUN_UNTIL(loop, server.accepts == 1);
     pipe_close(server.pipe);
     RUN_UNTIL(loop, server.ends == 1);
@@ -749,6 +705,7 @@ int main(void)
         cmocka_unit_test(closing_while_connecting_ends_at_once),
         cmocka_unit_test(ending_a_server_ends_its_clients),
         cmocka_unit_test(a_paused_server_rests),
+        cmocka_unit_test(a_server_survives_a_lack_of_descriptors),
         cmocka_unit_test(unix_sockets),
         cmocka_unit_test(data_and_eof_before_the_wrap),
         cmocka_unit_test(an_edge_during_a_pause_is_not_lost),
