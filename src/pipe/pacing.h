@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* Pacing: takes the pacing timers off TCP connections to near peers. See pacing.c for why. */
+/* Pacing: keeps the pacing timers off TCP connections to near peers. See pacing.c for why. */
 #ifndef ADIT_PIPE_PACING_H
 #define ADIT_PIPE_PACING_H
 
-/* For a connection that has more to send than the kernel takes (so, hardly ever for most): when its
- * round trip is below PACING_NEAR_US and its congestion control is a BBR, changes to CUBIC. Three
- * system calls at most; failures are no matter. */
-#define PACING_NEAR_US 1000
-void pacing_ease(int fd);
+#include <stdbool.h>
+
+/* Before connect() or listen(): takes a socket off BBR, if that is the system's default. */
+void pacing_avoid(int fd);
+/* Once connected, when it is worth a few system calls: gives the system's default back to a
+ * connection whose round trip is a millisecond or more. Failures of either are no matter. */
+void pacing_decide(int fd, int family);
 
 #endif

@@ -35,10 +35,12 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "pipe/pacing.h"
 #include "pipe/tcp_int.h"
 
 #define READ_TURN_BYTES ((size_t)512 * 1024)
 #define READ_BLOCKS_MAX 16
+#define BULK_BYTES         ((size_t)256 * 1024) /* written: from here on its pacing is looked at */
 #define WRITE_IOV_MAX   64
 #define DISCARD_MAX_MS  2000
 #define RESET_CHECK_US  (20 * MS_US)
@@ -171,6 +173,10 @@ static bool tcp_flush(struct tcp_pipe *tcp)
             slice_queue_drop(&tcp->out, (size_t)n);
             progress = true;
         }
+    }
+    if (!tcp->eased && tcp->base.bytes_out >= BULK_BYTES) {
+        tcp->eased = true;
+        pacing_decide(tcp->fd, AF_INET);
     }
     if (tcp->out.count > 0)
         slice_queue_compact(&tcp->out);
@@ -572,6 +578,7 @@ struct pipe *tcp_open(struct loop *loop, const struct addr *to, const struct pip
         return NULL;
     if (!options)
         options = &defaults;
+    pacing_avoid(fd);
     r = pipe_options_apply(options, fd, to->family);
     if (r == 0 && connect(fd, (struct sockaddr *)&sa, len) < 0 && errno != EINPROGRESS)
         r = -errno;

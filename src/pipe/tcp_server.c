@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "pipe/pacing.h"
 #include "pipe/tcp_int.h"
 
 #define ACCEPT_TURN    64
@@ -280,6 +281,7 @@ struct pipe *tcp_listen(struct loop *loop, const struct addr *at,
         listening = *options;
     listening.local = *at;
     listening.reuse_addr = true; /* a restarted server must not wait for TIME_WAIT */
+    pacing_avoid(fd); /* clients inherit it */
     r = pipe_options_apply(&listening, fd, at->family);
     if (r < 0) {
         close(fd);

@@ -236,8 +236,6 @@ static void tls_tune(struct tls_pipe *tls)
 
     if (now < tls->tune_at)
         return;
-    if (tls->tune_at == 0)
-        pacing_ease(tls->socket.fd);
     tls->tune_at = now + TUNE_EVERY_MS * MS_US;
     if (getsockopt(tls->socket.fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0 ||
         info.tcpi_delivery_rate == 0)
@@ -502,6 +500,7 @@ static void tls_handshake(struct tls_pipe *tls)
     tls->last_rx = loop_now(tls->base.loop);
     set_idle_timer(tls);
     tls_used(tls);
+    pacing_decide(tls->socket.fd, AF_INET);
     pipe_now_up(&tls->base);
     if (tls->base.flags & (PIPE_IS_OVER | PIPE_IS_CLOSING))
         return;

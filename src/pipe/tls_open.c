@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "pipe/pacing.h"
 #include "pipe/tls_int.h"
 
 void tls_set_unsent(struct tls_pipe *tls, uint32_t bytes)
@@ -96,6 +97,7 @@ struct pipe *tls_open(struct loop *loop, struct tls_context *context, const stru
     fd = socket(to->family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, options->protocol);
     if (fd < 0)
         return NULL;
+    pacing_avoid(fd);
     result = pipe_options_apply(options, fd, to->family);
     if (result == 0 && connect(fd, (struct sockaddr *)&sa, len) < 0 && errno != EINPROGRESS)
         result = -errno;
