@@ -12,3 +12,6 @@ tests_unit_test_loop_SOURCES = tests/unit/test_loop.c
 tests_unit_test_slice_SOURCES = tests/unit/test_slice.c
 fuzz_targets += tests/fuzz/fuzz-target
 tests_fuzz_fuzz_target_SOURCES = tests/fuzz/fuzz_target.c
+
+check_PROGRAMS += tests/unit/test-log
+tests_unit_test_log_SOURCES = tests/unit/test_log.c

@@ -14,7 +14,7 @@
 
 static void event_print_json(const json_t *event)
 {
-    char *text = json_dumps(event, JSON_COMPACT);
+    char *text = json_dumps(event, JSON_COMPACT | JSON_REAL_PRECISION(12));
 
     printf("%s\n", text != NULL ? text : "");
     free(text);

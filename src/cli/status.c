@@ -173,7 +173,8 @@ int status_run(struct cli *cli)
         if (watch && terminal)
             printf("\033[H\033[2J");
         if (cli_has(cli, "json")) {
-            char *text = json_dumps(status, watch ? JSON_COMPACT : JSON_INDENT(2));
+            char *text = json_dumps(status, JSON_REAL_PRECISION(12) |
+                                                (watch ? JSON_COMPACT : JSON_INDENT(2)));
             printf("%s\n", text != NULL ? text : "");
             free(text);
         } else {

@@ -27,6 +27,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 
 #include "config/config_int.h"
@@ -578,6 +579,18 @@ int config_parse(struct config *config, const char *text, size_t len, const char
     return parser->errors.count == before ? 0 : ADIT_EFORMAT;
 }
 
+/* Tickets may hold the right to enrol, and are nobody else's business. */
+static void privacy_check(struct config *config, const char *path, mode_t mode)
+{
+    bool tickets = strncasecmp(config->gateway.exit, "adit1", 5) == 0;
+
+    for (size_t i = 0; i < config->peer_count; i++)
+        tickets |= config->peers[i].ticket[0] != '\0';
+    if (tickets && S_ISREG(mode) && (mode & 044) != 0)
+        note_add(config->parser, path, 0,
+                 "it holds a ticket, and others may read it; chmod go-r it");
+}
+
 int config_load(struct config *config, const char *path)
 {
     char *text = NULL;
@@ -603,6 +616,7 @@ int config_load(struct config *config, const char *path)
         rc = error_add(config->parser, path, 0, "longer than %d bytes", CONFIG_FILE_MAX_BYTES);
     } else {
         rc = config_parse(config, text, len, path);
+        privacy_check(config, path, st.st_mode);
     }
 out:
     free(text);

@@ -73,7 +73,7 @@ static void client_free(struct client *client)
 
 static void line_send(struct client *client, json_t *line)
 {
-    char *text = line != NULL ? json_dumps(line, JSON_COMPACT) : NULL;
+    char *text = line != NULL ? json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(12)) : NULL;
 
     json_decref(line);
     if (text == NULL)

@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "config/config.h"
 #include "config/config_int.h"
@@ -314,6 +316,23 @@ static void test_load(void **state)
                                                  "No such file or directory");
     assert_int_equal(config_load(config, "/"), -EISDIR);
     config_free(config);
+
+    /* What is no error, but should be said. */
+    char path[64];
+    snprintf(path, sizeof path, "%s/adit-config-XXXXXX", P_tmpdir);
+    int fd = mkstemp(path);
+    assert_true(dprintf(fd, "[gateway]\nlisten = 0.0.0.0:1\nexit = adit1x\n") > 0);
+    for (int open = 0; open < 2; open++) {
+        assert_int_equal(fchmod(fd, open ? 0644 : 0600), 0);
+        config = config_new();
+        assert_int_equal(config_load(config, path), 0);
+        assert_int_equal(config_finish(config), 0);
+        const char *note = config_note(config, 0);
+        assert_true(open ? note != NULL && strstr(note, "others may read it") : note == NULL);
+        config_free(config);
+    }
+    close(fd);
+    unlink(path);
 }
 
 static void test_values(void **state)
