@@ -222,7 +222,10 @@ static void on_end(struct session *session, int why, const char *text, void *arg
         return;
     }
     log_at(why == -ETIMEDOUT && peer->is_exit ? LOG_DEBUG : LOG_INFO,
-           "event=session-ended peer=%s why=\"%s\"", peer->label, text[0] ? text : err_text(why));
+           "event=session-ended peer=%s why=\"%s\"", peer->label,
+           text[0] ? text
+           : why   ? err_text(why)
+                   : "closed by this node");
     if (why == -EACCES) {
         node_peer_refused(peer, text);
         if (peer->scheduler)

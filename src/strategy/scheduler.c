@@ -462,6 +462,7 @@ void scheduler_settle(struct scheduler *scheduler, enum scheduler_verdict verdic
         break;
     case SCHEDULER_REFUSED:
         log_failure(scheduler);
+        scheduler->refused_at = loop_now(scheduler->env->loop);
         scheduler->not_before = loop_now(scheduler->env->loop) +
                                 (scheduler->need == SCHEDULER_URGENT ? SCHEDULER_REFUSED_US
                                                                      : SCHEDULER_REFUSED_CALM_US);

@@ -331,6 +331,15 @@ static void refused(void **state)
     assert_true(info.next_us > 0);
     run(&f, 1200 * MS_US);
     assert_int_equal(plans[0].starts, 2);
+    /* Refused while nobody waits: a long pause, which somebody who comes makes a short one. */
+    scheduler_set_need(f.scheduler, SCHEDULER_STOP);
+    scheduler_settle(f.scheduler, SCHEDULER_REFUSED, "not admitted");
+    scheduler_set_need(f.scheduler, SCHEDULER_CALM);
+    run(&f, 10 * SEC_US);
+    assert_int_equal(plans[0].starts, 2);
+    scheduler_set_need(f.scheduler, SCHEDULER_URGENT);
+    run(&f, 10 * MS_US);
+    assert_int_equal(plans[0].starts, 3);
     end(&f);
 }
 
