@@ -13,6 +13,18 @@
 
 #include "cli/cli.h"
 
+/* For a person at a terminal: what to do with the ticket. */
+static void hint_print(const struct node_ticket_options *options)
+{
+    if (!isatty(STDERR_FILENO))
+        return;
+    fprintf(stderr, "\nOn the other machine, run: adit gateway TICKET\n");
+    fprintf(stderr, "It is good for %u enrolment%s", options->uses, options->uses == 1 ? "" : "s");
+    if (options->ttl_s != 0)
+        fprintf(stderr, " within %lld minutes", (long long)(options->ttl_s + 59) / 60);
+    fprintf(stderr, ". Ctrl-C ends this exit.\n\n");
+}
+
 static int exit_ready(struct cli *cli, struct node *node, const struct node_id *id)
 {
     const char *addresses[CLI_VALUES_MAX], *path = cli_value(cli, "ticket-file");
@@ -28,9 +40,11 @@ static int exit_ready(struct cli *cli, struct node *node, const struct node_id *
     }
     if (code == 0 && path != NULL)
         code = cli_write_ticket(path, ticket);
-    if (code == 0 && print)
+    if (code == 0 && print) {
         printf("ticket: %s\n", ticket);
-    else if (code == 0)
+        fflush(stdout);
+        hint_print(&options);
+    } else if (code == 0)
         printf("%s\n", node_id_format(id, text));
     free(ticket);
     return code;

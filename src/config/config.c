@@ -66,8 +66,9 @@ struct config_parser {
 
 /* --- Messages --- */
 
-static void message_add(struct messages *messages, const char *where, int line, const char *format,
-                        va_list args)
+__attribute__((format(printf, 4, 0))) static void message_add(struct messages *messages,
+                                                              const char *where, int line,
+                                                              const char *format, va_list args)
 {
     char text[512];
     size_t len = 0;

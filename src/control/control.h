@@ -9,7 +9,7 @@
  *        or {"id": 1, "ok": false, "error": "plain words"}
  *
  * Requests of one connection are answered one after the other. server.c and client.c have the
- * theory; docs/adit.1 the verbs.
+ * theory; verbs.h has the verbs.
  */
 #ifndef ADIT_CONTROL_CONTROL_H
 #define ADIT_CONTROL_CONTROL_H
