@@ -16,6 +16,7 @@
 #include <string.h>
 
 #define SMALL_APPEND_BYTES 4096 /* blocks made by slice_queue_push_copy() for small writes */
+#define SMALL_FIRST_BYTES  64   /* the least of them, behind a first one */
 #define RING_MIN           4
 
 static struct block *pool[BLOCK_POOL_MAX];
@@ -141,6 +142,21 @@ void slice_queue_push(struct slice_queue *queue, struct slice *slice)
     *slice = (struct slice){NULL, NULL, 0};
 }
 
+/* How large a block to take for len bytes: a single small write gets just its own, those behind it
+ * as much again as the queue holds, so that many one-byte writes do not take a block each. */
+static size_t copy_block_size(const struct slice_queue *queue, size_t len)
+{
+    size_t size = queue->bytes < SMALL_APPEND_BYTES ? queue->bytes : SMALL_APPEND_BYTES;
+
+    if (len > SMALL_APPEND_BYTES)
+        return BLOCK_BYTES;
+    if (len > SMALL_APPEND_BYTES / 4)
+        return SMALL_APPEND_BYTES;
+    if (queue->count > 0 && size < SMALL_FIRST_BYTES)
+        size = SMALL_FIRST_BYTES;
+    return size > len ? size : len;
+}
+
 void slice_queue_push_copy(struct slice_queue *queue, const void *bytes, size_t len)
 {
     const uint8_t *from = bytes;
@@ -159,9 +175,7 @@ void slice_queue_push_copy(struct slice_queue *queue, const void *bytes, size_t 
         len -= fit;
     }
     while (len > 0) {
-        size_t size = len > SMALL_APPEND_BYTES       ? BLOCK_BYTES
-                      : len > SMALL_APPEND_BYTES / 4 ? SMALL_APPEND_BYTES
-                                                     : len;
+        size_t size = copy_block_size(queue, len);
         size_t fit = len < size ? len : size;
         struct block *block = block_new_sized(size);
         struct slice slice = {block, block_start(block), fit};
