@@ -5,8 +5,10 @@
  * A sorted array of pieces that do not overlap, nearly always empty: bytes come in order on one
  * path, and out of order only around a move to another. A new piece is cut against its neighbours;
  * of bytes that are there already the first copy is kept. A small piece of a large block is copied,
- * since it may stay for long. Runs are bounded by GAPS_MAX and pieces by GAPS_PIECES_MAX; beyond,
- * bytes are dropped unconfirmed, and the sender sends them again.
+ * behind the one that it adjoins where that has room, since it may stay for long. Runs are bounded
+ * by GAPS_MAX and pieces by GAPS_PIECES_MAX; beyond, bytes are dropped unconfirmed. A peer that
+ * sends in order on each path never gets there: a run starts at a move, and with pieces joined the
+ * largest window has fewer.
  */
 #include "session/gaps.h"
 
@@ -18,18 +20,38 @@ static uint64_t piece_end(const struct gaps_piece *piece)
     return piece->offset + piece->slice.len;
 }
 
-static uint32_t count_runs(const struct gaps *gaps)
+static struct gaps_piece *piece_at(const struct gaps *gaps, uint32_t i)
 {
-    uint32_t runs = gaps->count ? 1 : 0;
-
-    for (uint32_t i = 1; i < gaps->count; i++)
-        runs += piece_end(&gaps->pieces[i - 1]) != gaps->pieces[i].offset;
-    return runs;
+    return &gaps->pieces[gaps->first + i];
 }
 
-/* Puts a piece at place i; the caller has made sure that it overlaps nothing. */
-static void insert(struct gaps *gaps, uint32_t i, uint64_t offset, struct slice *slice)
+static bool adjoins(const struct gaps *gaps, uint32_t i, uint64_t offset)
 {
+    return i > 0 && piece_end(piece_at(gaps, i - 1)) == offset;
+}
+
+/* The first piece that ends behind offset. */
+static uint32_t find(const struct gaps *gaps, uint64_t offset)
+{
+    uint32_t low = 0, high = gaps->count;
+
+    while (low < high) {
+        uint32_t middle = (low + high) / 2;
+
+        if (piece_end(piece_at(gaps, middle)) > offset)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
+}
+
+static void make_place(struct gaps *gaps)
+{
+    if (gaps->first > 0 && gaps->first + gaps->count == gaps->cap) {
+        memmove(gaps->pieces, piece_at(gaps, 0), gaps->count * sizeof(*gaps->pieces));
+        gaps->first = 0;
+    }
     if (gaps->count == gaps->cap) {
         uint32_t cap = gaps->cap ? gaps->cap * 2 : 8;
         struct gaps_piece *pieces = realloc(gaps->pieces, cap * sizeof(*pieces));
@@ -39,54 +61,90 @@ static void insert(struct gaps *gaps, uint32_t i, uint64_t offset, struct slice 
         gaps->pieces = pieces;
         gaps->cap = cap;
     }
-    memmove(gaps->pieces + i + 1, gaps->pieces + i, (gaps->count - i) * sizeof(*gaps->pieces));
+}
+
+/* Writes small bytes behind a piece that they adjoin, if its block is ours alone and has room. */
+static bool append(struct gaps_piece *piece, const struct slice *slice)
+{
+    struct slice *last = &piece->slice;
+    const uint8_t *end = block_start(last->block) + last->block->size;
+
+    if (last->block->refs > 1 || (size_t)(end - (last->data + last->len)) < slice->len)
+        return false;
+    memcpy(last->data + last->len, slice->data, slice->len);
+    last->len += slice->len;
+    return true;
+}
+
+/* A copy in a block with room for as much again as the piece before it holds, so that many small
+ * pieces become few. */
+static struct slice copy_small(const struct slice *slice, size_t before)
+{
+    size_t size = 2 * before < BLOCK_BYTES ? 2 * before : BLOCK_BYTES;
+    struct block *block = block_new_sized(size > slice->len ? size : slice->len);
+
+    memcpy(block_start(block), slice->data, slice->len);
+    return (struct slice){block, block_start(block), slice->len};
+}
+
+/* Puts a piece at place i, which overlaps nothing. false: no place. Takes the slice. */
+static bool insert(struct gaps *gaps, uint32_t i, uint64_t offset, struct slice *slice)
+{
+    bool left = adjoins(gaps, i, offset);
+    bool right = i < gaps->count && piece_at(gaps, i)->offset == offset + slice->len;
+    bool small = slice->len < BLOCK_BYTES / 2 && slice->block->size > 2 * slice->len;
+
+    if (gaps->runs + 1 - left - right > GAPS_MAX) {
+        slice_drop(slice);
+        return false;
+    }
+    if (small && left && append(piece_at(gaps, i - 1), slice)) {
+        gaps->runs -= right;
+        slice_drop(slice);
+        return true;
+    }
+    if (gaps->count >= GAPS_PIECES_MAX) {
+        slice_drop(slice);
+        return false;
+    }
+    gaps->runs = gaps->runs + 1 - left - right;
+    make_place(gaps);
+    memmove(piece_at(gaps, i + 1), piece_at(gaps, i), (gaps->count - i) * sizeof(*gaps->pieces));
     gaps->count++;
-    gaps->pieces[i].offset = offset;
-    if (slice->len < BLOCK_BYTES / 4 && slice->block->size >= BLOCK_BYTES) {
-        gaps->pieces[i].slice = slice_copy(slice->data, slice->len);
+    piece_at(gaps, i)->offset = offset;
+    if (small) {
+        piece_at(gaps, i)->slice = copy_small(slice, left ? piece_at(gaps, i - 1)->slice.len : 0);
         slice_drop(slice);
     } else {
-        gaps->pieces[i].slice = *slice;
+        piece_at(gaps, i)->slice = *slice;
         *slice = (struct slice){NULL, NULL, 0};
     }
+    return true;
 }
 
 bool gaps_add(struct gaps *gaps, uint64_t offset, struct slice *slice)
 {
     uint64_t at = offset, end = offset + slice->len;
-    uint32_t i = gaps->count;
+    uint32_t i = find(gaps, offset);
     bool kept = true;
 
-    while (i > 0 && piece_end(&gaps->pieces[i - 1]) > offset)
-        i--; /* the first piece that ends behind our start */
-    while (at < end) {
+    while (at < end && kept) {
         uint64_t stop = end;
+        uint32_t before = gaps->count;
+        struct slice part;
 
         if (i < gaps->count) {
-            if (gaps->pieces[i].offset <= at) { /* already there */
-                if (piece_end(&gaps->pieces[i]) > at)
-                    at = piece_end(&gaps->pieces[i]);
-                i++;
+            if (piece_at(gaps, i)->offset <= at) { /* already there */
+                at = piece_end(piece_at(gaps, i++));
                 continue;
             }
-            if (gaps->pieces[i].offset < stop)
-                stop = gaps->pieces[i].offset;
+            if (piece_at(gaps, i)->offset < stop)
+                stop = piece_at(gaps, i)->offset;
         }
-        if (gaps->count >= GAPS_PIECES_MAX) {
-            kept = false;
-            break;
-        }
-        struct slice part = slice_part(slice, at - offset, stop - at);
-        insert(gaps, i++, at, &part);
+        part = slice_part(slice, at - offset, stop - at);
+        kept = insert(gaps, i, at, &part);
+        i += gaps->count - before; /* none when it was appended */
         at = stop;
-        if (count_runs(gaps) > GAPS_MAX) { /* the new run is one too many */
-            slice_drop(&gaps->pieces[i - 1].slice);
-            memmove(gaps->pieces + i - 1, gaps->pieces + i,
-                    (gaps->count - i) * sizeof(*gaps->pieces));
-            gaps->count--;
-            kept = false;
-            break;
-        }
     }
     slice_drop(slice);
     return kept;
@@ -94,13 +152,17 @@ bool gaps_add(struct gaps *gaps, uint64_t offset, struct slice *slice)
 
 bool gaps_take(struct gaps *gaps, uint64_t offset, struct slice *slice)
 {
-    while (gaps->count > 0 && gaps->pieces[0].offset <= offset) {
-        struct gaps_piece first = gaps->pieces[0];
+    while (gaps->count > 0 && piece_at(gaps, 0)->offset <= offset) {
+        struct gaps_piece first = *piece_at(gaps, 0);
+        uint64_t end = piece_end(&first);
 
-        memmove(gaps->pieces, gaps->pieces + 1, --gaps->count * sizeof(*gaps->pieces));
+        gaps->first++;
+        gaps->count--;
         if (gaps->count == 0)
             gaps_clear(gaps);
-        if (piece_end(&first) > offset) {
+        else if (piece_at(gaps, 0)->offset != end)
+            gaps->runs--;
+        if (end > offset) {
             first.slice.data += offset - first.offset;
             first.slice.len -= offset - first.offset;
             *slice = first.slice;
@@ -114,7 +176,7 @@ bool gaps_take(struct gaps *gaps, uint64_t offset, struct slice *slice)
 void gaps_clear(struct gaps *gaps)
 {
     for (uint32_t i = 0; i < gaps->count; i++)
-        slice_drop(&gaps->pieces[i].slice);
+        slice_drop(&piece_at(gaps, i)->slice);
     free(gaps->pieces);
     *gaps = (struct gaps){0};
 }

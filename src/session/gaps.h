@@ -8,7 +8,7 @@
 #include "base/slice.h"
 
 #define GAPS_MAX        64   /* separate runs kept a stream */
-#define GAPS_PIECES_MAX 2048 /* slices kept a stream */
+#define GAPS_PIECES_MAX 8192 /* slices kept a stream */
 
 struct gaps_piece {
     uint64_t offset;
@@ -16,8 +16,8 @@ struct gaps_piece {
 };
 
 struct gaps {
-    struct gaps_piece *pieces; /* by offset, not overlapping */
-    uint32_t count, cap;
+    struct gaps_piece *pieces; /* from `first` on; by offset, not overlapping */
+    uint32_t first, count, cap, runs;
 };
 
 /* Keeps what is new of [offset, offset + slice->len) (takes the slice). false: no place, the bytes
