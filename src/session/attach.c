@@ -31,13 +31,19 @@ static const struct pipe_events path_events;
 void path_drop(struct path *path, int why)
 {
     struct pipe *pipe = path->pipe;
+    struct path was = *path;
+    struct addr remote = {0};
 
     path_clear(path);
     pipe_del_listener(pipe, &path_events, path);
+    if (was.ping_cb)
+        pipe_addrs(pipe, NULL, &remote);
     if (why)
         pipe_abort(pipe, why);
     else
         pipe_close(pipe);
+    if (was.ping_cb)
+        was.ping_cb(was.ping_cb_arg, was.label, &remote, 0);
 }
 
 static void put_attach(struct path *path, uint64_t flags)
@@ -49,11 +55,12 @@ static void put_attach(struct path *path, uint64_t flags)
 
 /* Sends the whole list: what is received and granted of every stream, and the resets not yet
  * confirmed. */
-static void send_list(struct session *session, struct path *path, uint64_t flags)
+void session_send_list(struct session *session, struct path *path, uint64_t flags)
 {
     struct stream *stream, *next_stream;
     struct tomb *tomb, *next_tomb;
 
+    path->list_due = false;
     put_attach(path, ATTACH_BEGIN | flags);
     HASH_ITER (hh, session->streams, stream, next_stream) {
         session_put_window(path, stream);
@@ -71,7 +78,7 @@ void session_rewind(struct session *session, bool marked_only)
 
     session->drain_at = 0;
     HASH_ITER (hh, session->streams, stream, next) {
-        if (marked_only && stream->mark <= stream->acked)
+        if (marked_only && stream->mark <= stream->acked + stream->fin_acked)
             stream->mark = 0;
         else
             stream_rewind(stream, marked_only ? stream->mark : UINT64_MAX);
@@ -84,8 +91,9 @@ static void mark_all(struct session *session, const struct path *old)
     uint64_t wait = 2 * old->srtt;
 
     HASH_ITER (hh, session->streams, stream, next)
-        stream->mark = stream->next;
+        stream->mark = stream->next + stream->fin_sent;
     session->drain_at = loop_now(session->loop) + (wait > DRAIN_MIN_US ? wait : DRAIN_MIN_US);
+    session_touch_tick(session);
 }
 
 void session_tell_want(struct session *session)
@@ -109,14 +117,17 @@ void session_tell_want(struct session *session)
     session->events->want(session, want, session->arg);
 }
 
-/* Makes a path the active one. old_good: what went over the old one may still arrive. */
-static void move_to(struct session *session, struct path *path, bool old_good, bool tell)
+/* Makes a path the active one. */
+static void move_to(struct session *session, struct path *path, bool tell)
 {
     struct path *old = session->active;
+    bool old_good = false; /* what went over the old one may still arrive */
 
     if (old == path)
         return;
     if (old) {
+        old_good = old->listed && old->state != PATH_SUSPECT &&
+                   loop_now(session->loop) - old->heard_at <= UNHEARD_US;
         session->moves++;
         log_info("event=path-moved from=%s to=%s", old->label, path->label);
         if (old->state == PATH_ACTIVE)
@@ -125,8 +136,8 @@ static void move_to(struct session *session, struct path *path, bool old_good, b
     session->active = path;
     path->state = path->state == PATH_ATTACHING ? PATH_ATTACHING : PATH_ACTIVE;
     if (tell)
-        send_list(session, path, ATTACH_MOVE);
-    if (old && old_good)
+        session_send_list(session, path, ATTACH_MOVE);
+    if (old_good)
         mark_all(session, old);
     else if (path->listed)
         session_rewind(session, false);
@@ -161,10 +172,8 @@ void session_choose_path(struct session *session, struct path *fresh)
     if (fresh && best != fresh && best && now - best->heard_at > UNHEARD_US &&
         fresh->rank <= best->rank)
         best = fresh;
-    if (best && best != session->active) {
-        bool old_good = session->active && session->active->state != PATH_SUSPECT && best != fresh;
-        move_to(session, best, old_good, true);
-    }
+    if (best && best != session->active)
+        move_to(session, best, true);
     session_tell_want(session);
 }
 
@@ -220,10 +229,10 @@ int session_add_path(struct session *session, struct pipe *pipe, const struct he
     path->heard_lost = loop_lost(session->loop);
     pipe_add_listener(pipe, &path_events, path);
     session->pathless_since = 0;
-    send_list(session, path, 0);
+    session_send_list(session, path, 0);
     path_probe(path);
     if (!session->active)
-        move_to(session, path, false, false);
+        move_to(session, path, false);
     session_tell_want(session);
     session_touch_tick(session);
     session_kick(session);
@@ -238,6 +247,8 @@ void session_path_suspect(struct path *path)
     log_debug("event=path-suspect path=%s silent_ms=%llu", path->label,
               (unsigned long long)((loop_now(session->loop) - path->heard_at) / MS_US));
     path->state = PATH_SUSPECT;
+    path->suspect_at = loop_now(session->loop);
+    path->ping_stalled = true;
     session_choose_path(session, NULL);
 }
 
@@ -304,10 +315,14 @@ void session_attached(struct session *session, struct path *path, const struct f
     }
     if (attach.flags & ATTACH_MOVE) {
         /* What the peer sent over the path that it left may be lost: its list repeats what it still
-         * knows, and ours makes it say GONE to the rest. */
-        move_to(session, path, false, false);
-        send_list(session, path, 0);
+         * knows, and ours makes it say GONE to the rest. The pump sends it, so that many such
+         * frames get one list. The peer has chosen: to go back by our own preference would start
+         * a quarrel. */
+        move_to(session, path, false);
+        path->list_due = true;
+        session_tell_want(session);
+    } else {
+        session_choose_path(session, path);
     }
-    session_choose_path(session, path);
     session_kick(session);
 }

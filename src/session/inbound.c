@@ -35,7 +35,7 @@ static struct stream *stream_for(struct session *session, struct path *path, uin
         path_put_ids(path, FRAME_GONE, id, 0, 1);
         return NULL;
     }
-    if (session->theirs + (index - session->next_theirs) >=
+    if (session->theirs + session->tomb_count / 2 + (index - session->next_theirs) >=
         2 * (uint64_t)session->config.max_streams) {
         session_protocol_error(session, "more streams than allowed");
         return NULL;
@@ -150,7 +150,8 @@ static void on_pong(struct session *session, struct path *path, const struct fra
         return;
     }
     if (path->ping_at && pong.number == path->ping_number) {
-        path_rtt_sample(path, now - path->ping_at);
+        if (!path->ping_stalled && path->ping_lost == loop_lost(session->loop))
+            path_rtt_sample(path, now - path->ping_at);
         path->ping_at = 0;
     }
     if (path->ping_cb && pong.number == path->ping_cb_number) {

@@ -12,5 +12,7 @@ tests_unit_test_frame_SOURCES = tests/unit/test_frame.c
 fuzz_targets += tests/fuzz/fuzz-frame tests/fuzz/fuzz-session
 tests_fuzz_fuzz_frame_SOURCES = tests/fuzz/fuzz_frame.c
 tests_fuzz_fuzz_session_SOURCES = tests/fuzz/fuzz_session.c
+check_PROGRAMS += tests/unit/test-session-adversary
+tests_unit_test_session_adversary_SOURCES = tests/unit/test_session_adversary.c
 check_PROGRAMS += tests/unit/test-session
 tests_unit_test_session_SOURCES = tests/unit/test_session.c

@@ -13,11 +13,13 @@
  * `suspect` is probed, so that a receiver notices as soon as a sender; an idle one is probed every
  * `keepalive`. Every FULL_PING-th probe is large both ways, because a path that passes small
  * packets and loses large ones is dead; a probe that stays unanswered for PING_STUCK_US makes the
- * path suspect whatever else is heard. Time in which this process did not run (loop_lost()) is not
- * silence.
+ * path suspect whatever else is heard. A suspect path that stays silent is let go, also when it is
+ * the only one: otherwise a session whose network is gone would never count as without a path. Time
+ * in which this process did not run (loop_lost()) is not silence.
  *
- * Limits: messages waiting are bounded by PATH_OUT_MAX; beyond, answers to probes are dropped
- * (path_put), nothing else, as all else is bounded by the number of streams.
+ * Limits: messages waiting are bounded by PATH_OUT_MAX, beyond which answers to probes are dropped
+ * (path_put), and by PATH_GONE_MAX, beyond which a peer that makes us say GONE and does not read
+ * loses the path. All else is bounded by the number of streams.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -25,11 +27,13 @@
 #include "session/session_int.h"
 
 #define PATH_OUT_MAX    ((size_t)512 * 1024)
+#define PATH_GONE_MAX   ((size_t)4 * 1024 * 1024)
 #define FULL_PING       8
 #define FULL_PING_BYTES 4096
 #define PING_EVERY_US   (2 * SEC_US) /* while busy: to know the round trip */
 #define PING_STUCK_US   (5 * SEC_US)
-#define SUSPECT_KEEP_US (5 * SEC_US)
+#define SUSPECT_KEEP_US (5 * SEC_US)  /* a suspect path beside another goes after this */
+#define SILENT_KEEP_US  (30 * SEC_US) /* and the only one after this: the session has none then */
 #define RATE_EVERY_US   SEC_US
 
 uint8_t *path_reserve(struct path *path, size_t len)
@@ -59,6 +63,11 @@ void path_put(struct path *path, enum frame_type type, const void *body, size_t 
 
     if (type == FRAME_PONG && path->out.bytes > PATH_OUT_MAX)
         return;
+    if (type == FRAME_GONE && path->out.bytes > PATH_GONE_MAX) {
+        path->overrun = true;
+        session_kick(path->session);
+        return;
+    }
     at = path_reserve(path, FRAME_HEAD_BYTES + len);
     at += frame_build_head(at, type, len);
     if (len)
@@ -144,6 +153,8 @@ void path_probe(struct path *path)
         loop_random(loop, &path->ping_number, sizeof(path->ping_number));
         path->ping_number &= VARINT_MAX;
         path->ping_at = loop_now(loop);
+        path->ping_lost = loop_lost(loop);
+        path->ping_stalled = false;
     }
     len += varint_write(body, full ? PING_ECHO_PADDING : 0);
     len += varint_write(body + len, path->ping_number);
@@ -195,11 +206,16 @@ uint64_t path_check(struct path *path, bool busy)
         path->ping_cb = NULL;
         pipe_addrs(path->pipe, NULL, &remote);
         cb(path->ping_cb_arg, path->label, &remote, 0);
+        if (!path->session) /* the callee has ended the session */
+            return UINT64_MAX;
     }
-    if (path->state == PATH_SUSPECT && now - heard >= SUSPECT_KEEP_US + rto &&
-        path != path->session->active) {
-        session_path_lost(path, -ETIMEDOUT);
-        return UINT64_MAX;
+    if (path->state == PATH_SUSPECT) {
+        uint64_t keep = path == path->session->active ? SILENT_KEEP_US : SUSPECT_KEEP_US;
+
+        if (now - heard >= keep + rto && now - path->suspect_at >= keep) {
+            session_path_lost(path, -ETIMEDOUT);
+            return UINT64_MAX;
+        }
     }
     if (!path->ping_at &&
         (now - heard >= probe_after || (busy && now - path->pinged_at >= PING_EVERY_US)))
@@ -217,7 +233,7 @@ uint64_t path_check(struct path *path, bool busy)
     if (path->ping_at && path->state != PATH_SUSPECT) {
         uint64_t stuck = 8 * path->srtt > PING_STUCK_US ? 8 * path->srtt : PING_STUCK_US;
 
-        if (now - path->ping_at >= stuck + (lost - path->heard_lost))
+        if (now - path->ping_at >= stuck + (lost - path->ping_lost))
             session_path_suspect(path);
     }
     if (path->ping_cb)

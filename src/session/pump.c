@@ -101,6 +101,7 @@ void session_entomb(struct session *session, uint64_t id, uint64_t code)
     tomb->id = id;
     tomb->code = code;
     HASH_ADD(hh, session->tombs, id, sizeof(tomb->id), tomb);
+    session->tomb_count++;
     send_reset(session, id, code);
 }
 
@@ -119,6 +120,7 @@ void session_tomb_remove(struct session *session, uint64_t id)
     if (!tomb)
         return;
     HASH_DEL(session->tombs, tomb);
+    session->tomb_count--;
     free(tomb);
 }
 
@@ -187,15 +189,30 @@ void session_pump(void *arg)
     struct path *active = session->active;
     size_t room;
 
-    for (struct path *path = session->paths; path < session->paths + SESSION_PATHS_MAX; path++)
-        if (path->session && path != active && path->out.count > 0 && pipe_room(path->pipe) > 0)
+    for (struct path *path = session->paths; path < session->paths + SESSION_PATHS_MAX; path++) {
+        if (path->session && path->overrun) {
+            session_path_lost(path, ADIT_EFULL);
+            session_kick(session);
+            return;
+        }
+        if (!path->session || (!path->list_due && (path == active || path->out.count == 0)) ||
+            pipe_room(path->pipe) == 0)
+            continue;
+        if (path->list_due)
+            session_send_list(session, path, 0);
+        if (session->over)
+            return;
+        if (path != active)
             path_flush(path, false);
+    }
+    active = session->active;
     if (!active)
         return;
     room = pipe_room(active->pipe);
     if (room == 0)
         return; /* on_path_room() calls again */
-    if (session->urgent > 0 || (session->ready_count > 0 && !TAILQ_EMPTY(&session->windows)))
+    if (session->urgent > 0 || (!TAILQ_EMPTY(&session->windows) &&
+                                (session->ready_count > 0 || !timer_is_set(&session->ack))))
         put_windows(session, active);
     if (session->ready_count > 0 && session_path_is_open(session, active))
         pump_streams(session, active, room);
@@ -213,12 +230,5 @@ void session_acknowledge(void *arg)
 {
     struct session *session = arg;
 
-    if (!session->active)
-        return;
-    if (pipe_room(session->active->pipe) > 0) {
-        put_windows(session, session->active);
-        session_kick(session);
-    } else if (!TAILQ_EMPTY(&session->windows)) {
-        timer_set_in(session->loop, &session->ack, ACK_MIN_US);
-    }
+    session_kick(session); /* the pump tells what is due, now or when the path has room again */
 }

@@ -154,16 +154,21 @@ void session_touch_tick(struct session *session)
     timer_set(session->loop, &session->tick, soon);
 }
 
-/* Fails opens that have waited for a path long enough; returns when to look again. */
+/* While no path is heard: fails opens that have waited for one long enough, sent or not; returns
+ * when to look again. */
 static uint64_t check_waiting(struct session *session, uint64_t now)
 {
     struct stream *stream, *next;
     bool waiting = false;
 
     HASH_ITER (hh, session->streams, stream, next) {
-        if (!stream->ours || !stream->opening || stream->next > 0)
+        uint64_t since = stream->opened_at;
+
+        if (!stream->ours || !stream->opening || !stream->session)
             continue;
-        if (now - stream->opened_at >= session->config.connect_wait_us)
+        if (stream->next > 0 && since < session->silent_since)
+            since = session->silent_since; /* its OPEN may have been answered until then */
+        if (now - since >= session->config.connect_wait_us)
             stream_fail_opening(stream, ANSWER_NO_PATH);
         else
             waiting = true;
@@ -213,7 +218,12 @@ static void on_tick(void *arg)
     }
     if (session->drain_at && session->drain_at < next)
         next = session->drain_at;
-    if (!session->active || !session_path_is_open(session, session->active)) {
+    if (session->active && session->active->state != PATH_SUSPECT &&
+        session_path_is_open(session, session->active)) {
+        session->silent_since = 0;
+    } else {
+        if (!session->silent_since)
+            session->silent_since = now;
         at = check_waiting(session, now);
         if (at < next)
             next = at;

@@ -27,7 +27,7 @@ struct stream {
     uint64_t acked, next, written,
         limit;                      /* next: first byte never sent; limit: the peer's credit */
     uint64_t resend_at, resend_end; /* to be sent again before anything new; empty when at >= end */
-    uint64_t mark;                  /* bytes below went over the path that was active before */
+    uint64_t mark;                  /* what is below (FIN counts one) went over the path left */
     uint32_t cursor; /* slice of `out` near `next`, and the offset at which it starts */
     uint64_t cursor_base;
     /* Receiving: `in` holds what is in order but not delivered. */
@@ -65,13 +65,17 @@ struct path {
     int rank;
     enum path_state state;
     bool listed, carried,
-        stale; /* has the peer's whole list; has carried stream bytes; keys are old */
+        stale;           /* has the peer's whole list; has carried stream bytes; keys are old */
+    bool list_due;       /* the pump is to send our list */
+    bool overrun;        /* the peer does not read what it makes us say: the pump ends the path */
+    bool ping_stalled;   /* the path was suspect since the probe: no round trip */
+    uint64_t suspect_at; /* since when, in PATH_SUSPECT */
     uint64_t since, heard_at, heard_lost;
     uint64_t due_since; /* since when an answer is due; 0: none */
     uint64_t due_lost;
-    uint64_t ping_number, ping_at; /* outstanding probe; ping_at 0: none */
-    uint64_t pinged_at;            /* the last one */
-    uint64_t srtt, rttvar;         /* microseconds; srtt 0: not measured */
+    uint64_t ping_number, ping_at, ping_lost; /* outstanding probe; ping_at 0: none */
+    uint64_t pinged_at;                       /* the last one */
+    uint64_t srtt, rttvar;                    /* microseconds; srtt 0: not measured */
     uint64_t pings;
     struct slice_queue out; /* built messages, one a slice */
     struct slice partial;   /* an incomplete frame (carriers that do not keep messages whole) */
@@ -100,6 +104,7 @@ struct session {
     struct path *active;
     struct stream *streams; /* hash by id */
     struct tomb *tombs;
+    uint32_t tomb_count;
     uint32_t ours, theirs; /* streams open, by opener */
     uint32_t peer_max_streams;
     uint64_t next_own, next_theirs; /* indices: id >> 1 */
@@ -108,7 +113,8 @@ struct session {
     uint32_t urgent; /* streams in `windows` that must not wait */
     bool sent_any;   /* some stream byte was ever sent */
     uint64_t since, pathless_since, traffic_at;
-    uint64_t drain_at; /* when bytes below the marks are to be sent again; 0: nothing */
+    uint64_t silent_since; /* since when there is no path that is heard; 0: there is */
+    uint64_t drain_at;     /* when bytes below the marks are to be sent again; 0: nothing */
     struct defer pump, finish;
     struct timer tick, ack;
     /* statistics */
@@ -172,6 +178,8 @@ bool session_path_is_open(const struct session *session, const struct path *path
 
 /* attach.c */
 void session_attached(struct session *session, struct path *path, const struct frame *frame);
+/* Sends the whole list: what is received and granted of every stream, the resets unconfirmed. */
+void session_send_list(struct session *session, struct path *path, uint64_t flags);
 /* Picks the active path anew. fresh: a path just listed, or NULL. */
 void session_choose_path(struct session *session, struct path *fresh);
 void session_tell_want(struct session *session);

@@ -24,7 +24,8 @@
  * End. A stream is done when its FIN is confirmed and the peer's FIN is delivered and has been
  * confirmed; then it is forgotten. An abort leaves a tomb with the code, told at once and at every
  * attach until the peer answers GONE. A stream closed by its owner before the peer's FIN discards
- * what comes, and is reset once its own FIN is confirmed.
+ * what comes, and is reset (code 0) once its own FIN is confirmed; the other side still delivers
+ * what it had received in full.
  */
 #include "session/stream.h"
 
@@ -116,6 +117,12 @@ static void update_charge(struct stream *stream)
                             beyond_guarantee(receiving) + beyond_guarantee(stream->out.bytes));
 }
 
+/* Bytes that will wait in a queue are copied when they keep a much larger block alive. */
+static bool pins_much(const struct slice *data)
+{
+    return data->len < BLOCK_BYTES / 2 && data->block->size > 2 * data->len;
+}
+
 /* --- Sending --- */
 
 bool stream_has_work(const struct stream *stream)
@@ -153,12 +160,12 @@ static void stream_write(struct pipe *pipe, struct slice *data, const struct add
     struct stream *stream = stream_of(pipe);
 
     (void)to;
-    if (!stream->session) {
+    if (!stream->session || stream->fin_acked) {
         slice_drop(data);
         return;
     }
     stream->written += data->len;
-    if (data->len < COPY_BELOW_BYTES) {
+    if (data->len < COPY_BELOW_BYTES || (stream->written > stream->limit && pins_much(data))) {
         slice_queue_push_copy(&stream->out, data->data, data->len);
         slice_drop(data);
     } else {
@@ -176,7 +183,7 @@ static size_t stream_room(const struct pipe *pipe)
     const struct session *session = stream->session;
     uint64_t cap, share, unsent = UNSENT_BYTES;
 
-    if (!session)
+    if (!session || stream->fin_acked)
         return 0;
     if (session->ready_count > UNSENT_ALL_BYTES / UNSENT_BYTES) {
         unsent = UNSENT_ALL_BYTES / session->ready_count;
@@ -332,8 +339,9 @@ size_t stream_send(struct stream *stream, struct path *path, size_t room)
     }
     path_expects(path);
     session->sent_any = path->carried = true;
-    if (stream->base.flags & PIPE_HAD_NO_ROOM && stream_room(&stream->base) > 0)
-        pipe_has_room(&stream->base);
+    if ((stream->base.flags & PIPE_HAD_NO_ROOM && stream_room(&stream->base) > 0) ||
+        (stream->base.links_in && stream->base.links_in->from->ops == &stream_ops))
+        pipe_has_room(&stream->base); /* a stream that feeds this one grants by what is queued */
     return head_len + len;
 }
 
@@ -404,15 +412,24 @@ void stream_check_done(struct stream *stream)
     }
 }
 
+/* The peer has forgotten the stream after all that it sent was received: what waits for a slow
+ * reader is still delivered. */
+static void stop_sending(struct stream *stream)
+{
+    stream->fin_queued = stream->fin_sent = stream->fin_acked = true;
+    stream->reported = stream->final + 1;
+    stream->next = stream->written;
+    drop_acked(stream, stream->written);
+    update_charge(stream);
+}
+
 void stream_gone(struct stream *stream)
 {
-    bool complete =
-        stream->fin_queued && stream->final != OFFSET_NONE && stream->received == stream->final;
+    bool complete = stream->fin_queued && stream->next == stream->written &&
+                    stream->final != OFFSET_NONE && stream->received == stream->final;
 
     if (complete) {
-        stream->fin_acked = stream->fin_sent = true;
-        stream->reported = stream->final + 1;
-        drop_acked(stream, stream->written);
+        stop_sending(stream);
         if (!stream->eof_told)
             return; /* the rest waits for a slow reader */
     }
@@ -421,7 +438,10 @@ void stream_gone(struct stream *stream)
 
 void stream_was_reset(struct stream *stream, uint64_t code)
 {
-    stream_over(stream, code == 0 && stream->closing ? 0 : -ECONNRESET);
+    if (code == 0 && !stream->opening && !stream->eof_told && stream->received == stream->final)
+        stop_sending(stream); /* closed behind its last byte */
+    else
+        stream_over(stream, code == 0 && stream->closing ? 0 : -ECONNRESET);
 }
 
 void stream_session_over(struct stream *stream, int why)
@@ -552,7 +572,7 @@ static void take_in_order(struct stream *stream, struct slice *data)
         pipe_deliver(&stream->base, data, NULL);
         return;
     }
-    if (data->len < COPY_BELOW_BYTES) {
+    if (pins_much(data)) {
         slice_queue_push_copy(&stream->in, data->data, data->len);
         slice_drop(data);
     } else {
@@ -596,6 +616,10 @@ void stream_receive(struct stream *stream, const struct frame_stream *frame,
     }
     if (!stream->session)
         return;
+    if (stream->opening && stream->received == stream->final) {
+        stream_reset(stream, 1, -ECONNRESET); /* it ends inside its OPEN or ANSWER */
+        return;
+    }
     if (stream->closing && stream->received == stream->final)
         stream->eof_told = true;
     if (!stream->opening)
@@ -654,7 +678,8 @@ struct pipe *stream_open(struct session *session, const struct target *target, s
         return NULL;
     }
     if (session->ours >= session->config.max_streams ||
-        session->ours >= session->peer_max_streams) {
+        session->ours >= session->peer_max_streams ||
+        session->ours + session->tomb_count >= 2 * (uint64_t)session->config.max_streams) {
         *why = ANSWER_LIMIT;
         return NULL;
     }
