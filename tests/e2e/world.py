@@ -280,6 +280,22 @@ class Relay:
                   f"{self.made} path connections were made, {number} expected")
 
 
+def small_socket_buffers(t):
+    """The name of a namespace with nothing but loopback, where the kernel buffers little: a reader
+    that stalls there stalls soon."""
+    if os.geteuid() != 0:
+        raise Skip("network namespaces need root")
+    ns = f"adite2e{os.getpid()}s"
+    r = subprocess.run(["ip", "netns", "add", ns], capture_output=True, text=True)
+    if r.returncode != 0:
+        raise Skip(f"no network namespaces here: {r.stderr.strip()}")
+    t.undo.append(lambda: subprocess.run(["ip", "netns", "del", ns]))
+    t.run("ip", "-n", ns, "link", "set", "lo", "up")
+    t.run("ip", "netns", "exec", ns, "sh", "-c",
+          "for f in tcp_rmem tcp_wmem; do echo 4096 65536 131072 > /proc/sys/net/ipv4/$f; done")
+    return ns
+
+
 class Net:
     """Three namespaces: client - router - exit. The router forwards, and can stop doing so
     without either side noticing."""
