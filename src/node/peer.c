@@ -199,11 +199,9 @@ static void on_want(struct session *session, enum session_want want, void *arg)
 {
     struct node_peer *peer = arg;
 
-    if (session != peer->session)
-        return;
-    if (want == SESSION_WANTS_PATH && peer->scheduler && scheduler_is_wanted(peer->scheduler))
-        scheduler_kick(peer->scheduler);
-    node_peer_update(peer);
+    (void)want;
+    if (session == peer->session)
+        node_peer_update(peer);
 }
 
 static void on_end(struct session *session, int why, const char *text, void *arg)

@@ -19,8 +19,9 @@
  * the start of the list, but two rounds are never closer than retry/5.
  *
  * After a path was handed over the scheduler waits for the owner's verdict (SCHEDULER_SETTLE_US at
- * most): taken resets the pauses, a refusal by the peer makes a long one, which kicks do not
- * shorten.
+ * most). A path that is taken and lives for SCHEDULER_STABLE_US puts the pauses back to the start;
+ * one that dies sooner counts as a failed round, lest two nodes greet and part ten times a second.
+ * A refusal by the peer makes a long pause, which kicks do not shorten.
  *
  * Ownership: rounds and attempts are the scheduler's. Limits: SCHEDULER_ROUNDS_MAX rounds of
  * CONFIG_STRATEGIES attempts.
@@ -94,6 +95,7 @@ struct scheduler {
     bool started, kicked;
     uint64_t last_start, not_before; /* not_before: verdict awaited, or refused */
     uint64_t refused_at;             /* 0: not refused */
+    uint64_t taken_at;               /* when the last path was taken into use; 0: never */
     uint32_t jitter;                 /* of the pause now running, in JITTER_STEPS */
     char text[ATTEMPT_TEXT_MAX + 64], logged[ATTEMPT_TEXT_MAX + 64];
     size_t count;
@@ -415,6 +417,13 @@ void scheduler_free(struct scheduler *scheduler)
     free(scheduler);
 }
 
+/* The last path was lost soon after it had been made: the next one may be no better. */
+static bool lived_shortly(const struct scheduler *scheduler)
+{
+    return scheduler->taken_at &&
+           loop_now(scheduler->env->loop) - scheduler->taken_at < SCHEDULER_STABLE_US;
+}
+
 void scheduler_set_need(struct scheduler *scheduler, enum scheduler_need need)
 {
     enum scheduler_need before = scheduler->need;
@@ -424,9 +433,11 @@ void scheduler_set_need(struct scheduler *scheduler, enum scheduler_need need)
     scheduler->need = need;
     if (need == SCHEDULER_STOP) {
         drop_rounds(scheduler);
+    } else if (before == SCHEDULER_STOP && !lived_shortly(scheduler)) {
         scheduler->failures = 0;
-    } else if (need == SCHEDULER_URGENT) {
-        scheduler->kicked = true;
+    }
+    if (need == SCHEDULER_URGENT) {
+        scheduler->kicked = before == SCHEDULER_CALM;
         if (scheduler->refused_at &&
             scheduler->not_before > scheduler->refused_at + SCHEDULER_REFUSED_US)
             scheduler->not_before = scheduler->refused_at + SCHEDULER_REFUSED_US;
@@ -454,7 +465,7 @@ void scheduler_settle(struct scheduler *scheduler, enum scheduler_verdict verdic
                  text ? text : "the path ended at once");
     switch (verdict) {
     case SCHEDULER_TAKEN:
-        scheduler->failures = 0;
+        scheduler->taken_at = loop_now(scheduler->env->loop);
         scheduler->text[0] = scheduler->logged[0] = '\0';
         break;
     case SCHEDULER_FAILED:

@@ -28,6 +28,7 @@ struct scheduler_options {
 #define SCHEDULER_RETRY_MAX_US    (60 * SEC_US)
 #define SCHEDULER_ROUNDS_MAX      8             /* under way at once; then the oldest is given up */
 #define SCHEDULER_SETTLE_US       (2 * SEC_US)  /* for the owner's verdict on a path */
+#define SCHEDULER_STABLE_US       (5 * SEC_US)  /* a path that lived so long was a good one */
 #define SCHEDULER_REFUSED_US      (5 * SEC_US)  /* pause after a refusal while streams wait ... */
 #define SCHEDULER_REFUSED_CALM_US (30 * SEC_US) /* ... and while none do */
 
@@ -47,7 +48,7 @@ struct scheduler *scheduler_new(const struct strategy_env *env,
                                 void *arg);
 void scheduler_free(struct scheduler *scheduler);
 
-/* Starts, stops and hastens it. STOP resets the pauses and gives up what is under way. */
+/* Starts, stops and hastens it. STOP gives up what is under way. */
 void scheduler_set_need(struct scheduler *scheduler, enum scheduler_need need);
 /* Something has changed (a network, a new address): try at once, from the shortest pause on. */
 void scheduler_kick(struct scheduler *scheduler);

@@ -151,12 +151,21 @@ static void begin(struct fixture *f, size_t strategies, bool fail_first)
     assert_non_null(f->scheduler);
 }
 
+static void on_nothing(void *arg)
+{
+    (void)arg;
+}
+
 static void run(struct fixture *f, uint64_t us)
 {
     uint64_t end = loop_now(f->loop) + us;
+    struct timer timer; /* or the clock would stand still when nothing else is set */
 
-    while (loop_now(f->loop) < end && loop_turn(f->loop, end - loop_now(f->loop)))
-        continue;
+    timer_init(&timer, on_nothing, NULL);
+    timer_set(f->loop, &timer, end);
+    while (loop_now(f->loop) < end)
+        loop_turn(f->loop, end - loop_now(f->loop));
+    timer_cancel(f->loop, &timer);
 }
 
 static void end(struct fixture *f)
@@ -343,6 +352,37 @@ static void refused(void **state)
     end(&f);
 }
 
+/* A peer that takes us in and drops us at once is not asked ten times a second; a path that lived
+ * is replaced at once. */
+static void short_lives(void **state)
+{
+    struct fixture f;
+    uint32_t starts;
+
+    (void)state;
+    begin(&f, 1, false);
+    for (int i = 0; i < 400; i++) {
+        plans[0].prove_us = MS_US;
+        scheduler_set_need(f.scheduler, SCHEDULER_URGENT);
+        run(&f, 20 * MS_US);
+        if (f.paths) {
+            f.paths = 0;
+            scheduler_settle(f.scheduler, SCHEDULER_TAKEN, NULL);
+            scheduler_set_need(f.scheduler, SCHEDULER_STOP);
+        }
+        run(&f, 5 * MS_US);
+    }
+    assert_in_range(plans[0].starts, 9, 15);
+    scheduler_set_need(f.scheduler, SCHEDULER_STOP);
+    run(&f, 10 * SEC_US);
+    starts = plans[0].starts;
+    plans[0].prove_us = MS_US;
+    scheduler_set_need(f.scheduler, SCHEDULER_URGENT);
+    run(&f, 10 * MS_US);
+    assert_int_equal(plans[0].starts, starts + 1);
+    end(&f);
+}
+
 static void made_to_fail(void **state)
 {
     struct fixture f;
@@ -370,7 +410,8 @@ int main(void)
         cmocka_unit_test(urgent_pauses),  cmocka_unit_test(urgent_silence),
         cmocka_unit_test(calm_pauses),    cmocka_unit_test(kick),
         cmocka_unit_test(better_goes_on), cmocka_unit_test(losers_end),
-        cmocka_unit_test(refused),        cmocka_unit_test(made_to_fail),
+        cmocka_unit_test(refused),        cmocka_unit_test(short_lives),
+        cmocka_unit_test(made_to_fail),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
