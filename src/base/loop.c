@@ -13,9 +13,9 @@
  * looked at again, until none is left; those by defer_next() once a turn, so that long work (a path
  * that always has more to read) takes turns with everything else.
  *
- * Lost time: when a turn wakes much later than its timeout asked (LOST_MIN_US), this process was
- * stopped or the machine slept; the excess is added to loop_lost(), which liveness subtracts from
- * silence.
+ * Lost time: when a wait ends much later than its timeout asked (LOST_MIN_US), or work between two
+ * looks at the clock took so long, this process was stopped, or starved, or the machine slept; the
+ * excess is added to loop_lost(), which liveness subtracts from silence.
  *
  * A virtual loop has no descriptors: its clock jumps to the next timer.
  */
@@ -102,7 +102,7 @@ struct loop *loop_new(void)
         loop_free(loop);
         return NULL;
     }
-    loop_refresh(loop);
+    loop->now = clock_us();
     return loop;
 }
 
@@ -146,14 +146,15 @@ uint64_t loop_now(const struct loop *loop)
 
 uint64_t loop_refresh(struct loop *loop)
 {
+    uint64_t expected;
+
     if (!loop->base)
         return loop->now;
+    expected = loop->wake_by != UINT64_MAX ? loop->wake_by : loop->now;
+    loop->wake_by = UINT64_MAX;
     loop->now = clock_us();
-    if (loop->wake_by != UINT64_MAX) {
-        if (loop->now > loop->wake_by + LOST_MIN_US)
-            loop->lost += loop->now - loop->wake_by;
-        loop->wake_by = UINT64_MAX;
-    }
+    if (loop->now > expected + LOST_MIN_US)
+        loop->lost += loop->now - expected;
     return loop->now;
 }
 
