@@ -25,3 +25,4 @@ tests_unit_test_subscribe_SOURCES = tests/unit/test_subscribe.c tests/unit/pipe_
 tests_unit_test_unique_SOURCES = tests/unit/test_unique.c tests/unit/pipe_recorder.h
 tests_unit_test_open_SOURCES = tests/unit/test_open.c tests/unit/pipe_recorder.h
 tests_unit_test_options_SOURCES = tests/unit/test_options.c tests/unit/pipe_recorder.h
+script_tests += tests/check-pipes-doc.sh
