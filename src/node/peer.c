@@ -414,6 +414,7 @@ void node_peer_network_changed(struct node_peer *peer, const struct addr *ours, 
         if (addr_is_loopback(&local) || has_addr(ours, count, &local))
             continue;
         peer->doubt_until = loop_now(peer->node->loop) + DOUBT_US;
+        peer->backdial_due = true; /* the peer cannot find us: it is our move */
     }
     node_peer_update(peer);
     if (peer->scheduler && scheduler_is_wanted(peer->scheduler))

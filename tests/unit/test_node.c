@@ -447,8 +447,8 @@ static void revoked(void **state)
     /* The gateway tries again after a while, and is refused again. */
     run(&f, 200 * MS_US);
     assert_int_equal(path_count(&f.gateway, &f.exit), 0);
-    /* Admitted again, by hand: the next client gets through when the gateway asks again, which it does
-     * after a pause that the test cuts short. */
+    /* Admitted again, by hand: the next client gets through when the gateway asks again, which it
+     * does after a pause that the test cuts short. */
     assert_int_equal(state_peer_allow(f.exit.state, identity_id(f.gateway.identity), NULL,
                                       "command", node_wall_s()),
                      0);
@@ -658,6 +658,95 @@ static void own_ticket(void **state)
     end(&f);
 }
 
+/* Silent strangers of one prefix take so many places and no more; who is turned away is reset at
+ * once. */
+static void strangers(void **state)
+{
+    struct fixture f;
+    struct client clients[LISTEN_PREFIX_MAX + 4];
+    struct addr at;
+    size_t ended = 0;
+
+    (void)state;
+    begin(&f);
+    at = node_listener_at(f.exit.node, 0).addr;
+    memset(clients, 0, sizeof(clients));
+    for (size_t i = 0; i < LISTEN_PREFIX_MAX + 4; i++) {
+        static const struct pipe_events silent_events = {.end = on_client_end};
+
+        clients[i].pipe = tcp_open(f.loop, &at, NULL);
+        pipe_add_listener(clients[i].pipe, &silent_events, &clients[i]);
+    }
+    UNTIL(&f, listen_stats(f.exit.node->listen)->refused == 4);
+    assert_int_equal(listen_stats(f.exit.node->listen)->handshakes, LISTEN_PREFIX_MAX);
+    run(&f, 20 * MS_US);
+    for (size_t i = 0; i < LISTEN_PREFIX_MAX + 4; i++) {
+        ended += clients[i].ended;
+        if (clients[i].pipe)
+            pipe_abort(clients[i].pipe, -ECANCELED);
+    }
+    assert_int_equal(ended, 4);
+    UNTIL(&f, listen_stats(f.exit.node->listen)->handshakes == 0);
+    end(&f);
+}
+
+/* New rules hold for what comes; an exit that does not exist changes nothing. */
+static void reload(void **state)
+{
+    struct fixture f;
+    struct client client, second;
+    struct config *next = config_new();
+    char *restart;
+
+    (void)state;
+    begin_pair(&f);
+    client_connected(&client, &f);
+    assert_int_equal(config_set(next, "path.listen=127.0.0.1:1"), 0);
+    assert_int_equal(config_finish(next), 0);
+    assert_int_equal(node_reload(f.exit.node, next, &restart, f.error, sizeof(f.error)), 0);
+    assert_string_equal(restart, "path.listen");
+    free(restart);
+    client_echo(&client, &f, "still there");
+    client_begin(&second, &f);
+    UNTIL(&f, client_reply(&second) >= 0);
+    assert_int_equal(client_reply(&second), SOCKS5_RULESET);
+    client_end(&second);
+    config_free(f.exit.config);
+    f.exit.config = next;
+    next = config_new();
+    assert_int_equal(config_set(next, "gateway.listen=127.0.0.1:0"), 0);
+    assert_int_equal(config_set(next, "gateway.exit=nobody"), 0);
+    assert_int_equal(config_finish(next), 0);
+    assert_true(node_reload(f.gateway.node, next, &restart, f.error, sizeof(f.error)) < 0);
+    assert_null(restart);
+    assert_non_null(strstr(f.error, "nobody"));
+    config_free(next);
+    client_echo(&client, &f, "as before");
+    client_end(&client);
+    end(&f);
+}
+
+/* Which of the addresses that a peer names are believed. */
+static void private_addresses(void **state)
+{
+    static const struct {
+        const char *text;
+        bool is_private;
+    } cases[] = {{"127.0.0.1", true},    {"10.1.2.3", true},       {"172.16.0.1", true},
+                 {"172.32.0.1", false},  {"192.168.9.9", true},    {"169.254.1.1", true},
+                 {"100.64.0.1", true},   {"100.128.0.1", false},   {"1.1.1.1", false},
+                 {"::1", true},          {"fd00::1", true},        {"fe80::1", true},
+                 {"2001:db8::1", false}, {"::ffff:10.0.0.1", true}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        struct addr addr;
+
+        assert_int_equal(addr_parse_ip(cases[i].text, &addr), 0);
+        assert_int_equal(reach_is_private(&addr), cases[i].is_private);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -672,6 +761,9 @@ int main(void)
         cmocka_unit_test(clean_stop),
         cmocka_unit_test(status_and_ping),
         cmocka_unit_test(own_ticket),
+        cmocka_unit_test(strangers),
+        cmocka_unit_test(reload),
+        cmocka_unit_test(private_addresses),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
