@@ -3,11 +3,12 @@
  * Theory of operation
  *
  * A seeded model of two nodes in virtual time: a session at each end, paths that are pairs in
- * memory, applications that open streams, write, read slowly, half-close, reset, while paths are
- * cut, die, come back and are added, by both ends at once. Every byte is checked against a function
- * of stream, direction and offset; at the end every stream that nobody reset must have arrived
- * whole and closed at both ends, the exit must have been asked for each target once, and nothing
- * may be left: no stream, no tomb, no byte in the pool, no block.
+ * memory, applications that open streams, write, read slowly, half-close, close, reset, while paths
+ * are cut both ways or one way, die, come back and are added, by both ends at once, which do not
+ * agree about the paths' ranks; in some worlds sessions are closed in the middle of anything. Every
+ * byte is checked against a function of stream, direction and offset; at the end every stream that
+ * nobody reset must have arrived whole and closed at both ends, the exit must have been asked for
+ * each target once, and nothing may be left: no stream, no tomb, no byte in the pool, no block.
  *
  * A failure prints its seed; `test-session-model SEED` runs that one alone, with the log.
  * ADIT_MODEL_RUNS and ADIT_MODEL_FIRST choose how many seeds are run, and from which on.
@@ -39,7 +40,7 @@ struct app {
     struct pipe *pipe; /* NULL: over */
     uint32_t number;   /* which stream: the port of its target */
     uint64_t to_write, written, got;
-    bool opener, answered, eof_sent, got_eof, over, reset;
+    bool opener, answered, eof_sent, got_eof, over, reset, closed;
     int why;
     struct timer timer;
 };
@@ -62,10 +63,12 @@ struct world {
     struct end ends[2];
     struct pipe *paths[PATHS_MAX][2];
     bool cut[PATHS_MAX];
+    bool deaf[PATHS_MAX][2]; /* this end of the path hears nothing: one direction is cut */
     uint32_t streams;
     struct timer chaos, redial;
     bool calm; /* no more chaos: everything must finish */
     bool resets;
+    bool abrupt; /* sessions are closed at any moment, inside callbacks too */
 };
 
 static uint32_t dice(struct world *world, uint32_t sides)
@@ -88,6 +91,15 @@ static uint8_t byte_of(uint32_t number, int side, uint64_t offset)
         }                                                                                          \
     } while (0)
 
+/* Sometimes closes a session, wherever we are. */
+static void maybe_close(struct world *world, uint32_t sides)
+{
+    struct end *end = &world->ends[dice(world, 2)];
+
+    if (world->abrupt && !world->calm && end->session && dice(world, sides) == 0)
+        session_close(end->session, CLOSE_OK, NULL);
+}
+
 /* --- Applications --- */
 
 static void app_step(void *arg);
@@ -109,6 +121,7 @@ static void app_message(struct pipe *pipe, const struct slice *data, const struc
     for (size_t i = 0; i < data->len; i++)
         CHECK(world, data->data[i] == byte_of(app->number, !app->end->side, app->got + i));
     app->got += data->len;
+    maybe_close(world, 3000);
     if (!world->calm && dice(world, 4) == 0) {
         pipe_pause(pipe);
         app_later(app);
@@ -174,7 +187,11 @@ static void app_step(void *arg)
         }
     } else if (!app->eof_sent) {
         app->eof_sent = true;
-        pipe_shutdown(app->pipe);
+        app->closed = world->resets && dice(world, 4) == 0 && (!app->opener || app->answered);
+        if (app->closed)
+            pipe_close(app->pipe);
+        else
+            pipe_shutdown(app->pipe);
     } else if (!world->resets || world->calm) {
         return; /* nothing left to do but to listen */
     }
@@ -203,6 +220,7 @@ static void on_answered(void *arg, enum answer answer, const struct addr *bound)
     (void)bound;
     CHECK(app->end->world, !app->answered);
     app->answered = true;
+    maybe_close(app->end->world, 200);
     if (answer != ANSWER_OK)
         app->reset = true;
 }
@@ -221,6 +239,7 @@ static void on_open(struct session *session, struct pipe *stream, const struct t
     stream_answer(stream, ANSWER_OK, NULL);
     app_start(&end->apps[number], end, number, stream, false);
     pipe_resume(stream);
+    maybe_close(end->world, 200);
 }
 
 static void on_want(struct session *session, enum session_want want, void *arg)
@@ -231,6 +250,7 @@ static void on_want(struct session *session, enum session_want want, void *arg)
     end->want = want;
     if (want != SESSION_WANTS_NOTHING && !timer_is_set(&end->world->redial))
         timer_set_in(end->world->loop, &end->world->redial, 1 + dice(end->world, 300000));
+    maybe_close(end->world, 100);
 }
 
 static void on_session_end(struct session *session, int why, const char *text, void *arg)
@@ -272,15 +292,18 @@ static void add_path(struct world *world)
         if (world->paths[i][0] || world->paths[i][1])
             continue;
         CHECK(world, pair_new(world->loop, &options, ends) == 0);
-        world->cut[i] = false;
+        world->cut[i] = world->deaf[i][0] = world->deaf[i][1] = false;
         for (int side = 0; side < 2; side++) {
             world->paths[i][side] = ends[side];
             pipe_add_listener(ends[side], &path_watch, world);
         }
         for (int side = 0; side < 2; side++) {
             struct hello hello = {.max_streams = 100, .instance = {(uint8_t)(1 + !side)}};
-            session_add_path(world->ends[side].session, ends[side], &hello, "model",
-                             (int)dice(world, 2));
+            if (!world->ends[side].session)
+                pipe_abort(ends[side], -ECONNRESET);
+            else
+                session_add_path(world->ends[side].session, ends[side], &hello, "model",
+                                 (int)dice(world, 2));
         }
         return;
     }
@@ -310,19 +333,33 @@ static void open_stream(struct world *world)
 
     if (number >= APPS_MAX)
         return;
+    if (!end->session)
+        return;
     target_set(&target, "192.0.2.1", 9, (uint16_t)(number + 1));
     pipe = stream_open(end->session, &target, on_answered, &end->apps[number], &why);
+    if (!pipe && end->session->over)
+        return;
     CHECK(world, pipe != NULL);
     world->streams++;
     app_start(&end->apps[number], end, number, pipe, true);
 }
 
+static void on_ping(void *arg, const char *label, const struct addr *remote, uint64_t rtt_us)
+{
+    (void)label;
+    (void)remote;
+    (void)rtt_us;
+    maybe_close(arg, 20);
+}
+
 static void on_chaos(void *arg)
 {
     struct world *world = arg;
-    int i = (int)dice(world, PATHS_MAX);
+    int i = (int)dice(world, PATHS_MAX), side = (int)dice(world, 2);
+    struct end *end = &world->ends[side];
 
-    switch (dice(world, 12)) {
+    maybe_close(world, 200);
+    switch (dice(world, 14)) {
     case 0:
     case 1:
         if (world->paths[i][0] && world->paths[i][1]) {
@@ -338,7 +375,21 @@ static void on_chaos(void *arg)
         add_path(world);
         break;
     case 4:
-        session_recheck(world->ends[dice(world, 2)].session);
+        if (end->session)
+            session_recheck(end->session);
+        break;
+    case 5:
+        if (end->session)
+            session_ping(end->session, 1 + dice(world, 500000), on_ping, world);
+        break;
+    case 6:
+        if (world->paths[i][side]) {
+            world->deaf[i][side] = !world->deaf[i][side];
+            if (world->deaf[i][side])
+                pipe_pause(world->paths[i][side]);
+            else
+                pipe_resume(world->paths[i][side]);
+        }
         break;
     default:
         open_stream(world);
@@ -366,12 +417,37 @@ static void all_arrived(struct world *world)
             continue;
         }
         CHECK(world, a->over && b->over);
-        if (reset)
+        if (reset || (a->closed && b->closed))
             continue;
+        if (a->closed || b->closed) { /* what it had sent arrives; it wants nothing more */
+            CHECK(world, a->closed ? b->got == a->to_write : a->got == b->to_write);
+            continue;
+        }
         CHECK(world, a->why == 0 && b->why == 0);
         CHECK(world, a->got_eof && b->got_eof);
         CHECK(world, a->got == b->to_write && b->got == a->to_write);
         CHECK(world, a->opener ? a->answered : b->answered);
+    }
+}
+
+/* Sessions were closed in the middle: everybody has been told, nothing is left. */
+static void end_abruptly(struct world *world)
+{
+    timer_cancel(world->loop, &world->chaos);
+    timer_cancel(world->loop, &world->redial);
+    world->calm = true;
+    for (int side = 0; side < 2; side++)
+        if (world->ends[side].session)
+            session_close(world->ends[side].session, CLOSE_OK, NULL);
+    for (int i = 0; i < PATHS_MAX; i++)
+        for (int side = 0; side < 2; side++)
+            if (world->paths[i][side])
+                pipe_abort(world->paths[i][side], -ECONNRESET);
+    run_until(world, loop_now(world->loop) + 60 * SEC_US);
+    for (int side = 0; side < 2; side++) {
+        CHECK(world, world->ends[side].over && world->ends[side].pool.used == 0);
+        for (uint32_t i = 0; i < world->streams; i++)
+            CHECK(world, !world->ends[side].apps[i].end || world->ends[side].apps[i].over);
     }
 }
 
@@ -385,6 +461,7 @@ static void run_model(uint64_t seed)
     world->seed = seed;
     world->loop = loop_new_virtual(seed);
     world->resets = dice(world, 2);
+    world->abrupt = dice(world, 5) == 0;
     config.hold_us = 3600 * SEC_US;
     config.connect_wait_us = 3600 * SEC_US;
     config.window_max = 1 << (15 + dice(world, 8));
@@ -395,18 +472,26 @@ static void run_model(uint64_t seed)
         end->world = world;
         end->side = side;
         end->want = SESSION_WANTS_PATH;
-        end->pool.limit = dice(world, 3) == 0 ? 65536 : 16 << 20;
+        end->pool.limit = dice(world, 3) == 0 ? dice(world, 2) * 65536 : 16 << 20;
         end->session = session_new(world->loop, &config, &end->pool, &ids[side], &ids[!side],
                                    &end_events, end);
     }
     timer_set_in(world->loop, &world->chaos, 1);
     timer_set_in(world->loop, &world->redial, 1 + dice(world, 1000));
     run_until(world, loop_now(world->loop) + 30 * SEC_US);
+    if (world->abrupt) {
+        end_abruptly(world);
+        goto out;
+    }
     world->calm = true;
     timer_cancel(world->loop, &world->chaos);
-    for (int i = 0; i < PATHS_MAX; i++)
+    for (int i = 0; i < PATHS_MAX; i++) {
         if (world->paths[i][0] && world->cut[i])
             pair_cut(world->paths[i][0], false);
+        for (int side = 0; side < 2; side++)
+            if (world->paths[i][side] && world->deaf[i][side])
+                pipe_resume(world->paths[i][side]);
+    }
     run_until(world, loop_now(world->loop) + 120 * SEC_US);
     for (int side = 0; side < 2; side++) {
         CHECK(world, world->ends[side].session && !world->ends[side].over);
@@ -421,6 +506,7 @@ static void run_model(uint64_t seed)
     CHECK(world, world->ends[0].why == 0 && world->ends[1].why == 0);
     timer_cancel(world->loop, &world->redial);
     run_until(world, loop_now(world->loop) + 60 * SEC_US);
+out:
     CHECK(world, block_total_bytes() == blocks);
     loop_free(world->loop);
     free(world);
