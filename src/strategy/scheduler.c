@@ -19,9 +19,10 @@
  * the start of the list, but two rounds are never closer than retry/5.
  *
  * After a path was handed over the scheduler waits for the owner's verdict (SCHEDULER_SETTLE_US at
- * most). A path that is taken and lives for SCHEDULER_STABLE_US puts the pauses back to the start;
- * one that dies sooner counts as a failed round, lest two nodes greet and part ten times a second.
- * A refusal by the peer makes a long pause, which kicks do not shorten.
+ * most). A path that is taken and lives for SCHEDULER_STABLE_US puts the pauses back to the start.
+ * Of those that die sooner, one after the other, SCHEDULER_SHORT_LIVES are replaced at once and the
+ * rest counts as failed rounds, lest two nodes greet and part ten times a second for ever. A
+ * refusal by the peer makes a long pause, which kicks do not shorten.
  *
  * Ownership: rounds and attempts are the scheduler's. Limits: SCHEDULER_ROUNDS_MAX rounds of
  * CONFIG_STRATEGIES attempts.
@@ -96,6 +97,7 @@ struct scheduler {
     uint64_t last_start, not_before; /* not_before: verdict awaited, or refused */
     uint64_t refused_at;             /* 0: not refused */
     uint64_t taken_at;               /* when the last path was taken into use; 0: never */
+    uint32_t short_lives;            /* paths in a row that lived less than SCHEDULER_STABLE_US */
     uint32_t jitter;                 /* of the pause now running, in JITTER_STEPS */
     char text[ATTEMPT_TEXT_MAX + 64], logged[ATTEMPT_TEXT_MAX + 64];
     size_t count;
@@ -417,11 +419,18 @@ void scheduler_free(struct scheduler *scheduler)
     free(scheduler);
 }
 
-/* The last path was lost soon after it had been made: the next one may be no better. */
-static bool lived_shortly(const struct scheduler *scheduler)
+/* A path is wanted again. Those that lived shortly one after the other count like failed rounds,
+ * but for the first few. */
+static void note_life(struct scheduler *scheduler)
 {
-    return scheduler->taken_at &&
-           loop_now(scheduler->env->loop) - scheduler->taken_at < SCHEDULER_STABLE_US;
+    uint64_t now = loop_now(scheduler->env->loop);
+
+    if (!scheduler->taken_at || now - scheduler->taken_at >= SCHEDULER_STABLE_US)
+        scheduler->short_lives = 0;
+    else if (scheduler->short_lives < UINT32_MAX)
+        scheduler->short_lives++;
+    scheduler->failures =
+        scheduler->short_lives > SCHEDULER_SHORT_LIVES ? scheduler->short_lives : 0;
 }
 
 void scheduler_set_need(struct scheduler *scheduler, enum scheduler_need need)
@@ -433,8 +442,8 @@ void scheduler_set_need(struct scheduler *scheduler, enum scheduler_need need)
     scheduler->need = need;
     if (need == SCHEDULER_STOP) {
         drop_rounds(scheduler);
-    } else if (before == SCHEDULER_STOP && !lived_shortly(scheduler)) {
-        scheduler->failures = 0;
+    } else if (before == SCHEDULER_STOP) {
+        note_life(scheduler);
     }
     if (need == SCHEDULER_URGENT) {
         scheduler->kicked = before == SCHEDULER_CALM;

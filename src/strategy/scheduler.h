@@ -27,8 +27,9 @@ struct scheduler_options {
 #define SCHEDULER_RETRY_US        (500 * MS_US)
 #define SCHEDULER_RETRY_MAX_US    (60 * SEC_US)
 #define SCHEDULER_ROUNDS_MAX      8             /* under way at once; then the oldest is given up */
-#define SCHEDULER_SETTLE_US       (2 * SEC_US)  /* for the owner's verdict on a path */
+#define SCHEDULER_SETTLE_US       SEC_US        /* for the owner's verdict on a path */
 #define SCHEDULER_STABLE_US       (5 * SEC_US)  /* a path that lived so long was a good one */
+#define SCHEDULER_SHORT_LIVES     5             /* replacements at once of paths that lived less */
 #define SCHEDULER_REFUSED_US      (5 * SEC_US)  /* pause after a refusal while streams wait ... */
 #define SCHEDULER_REFUSED_CALM_US (30 * SEC_US) /* ... and while none do */
 
