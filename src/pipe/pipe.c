@@ -247,6 +247,11 @@ size_t pipe_queued(const struct pipe *pipe)
     return pipe->flags & PIPE_IS_OVER ? 0 : pipe->ops->queued(pipe);
 }
 
+uint64_t pipe_flight(const struct pipe *pipe)
+{
+    return pipe->ops->flight && !(pipe->flags & PIPE_IS_OVER) ? pipe->ops->flight(pipe) : 0;
+}
+
 void pipe_pause(struct pipe *pipe)
 {
     pipe->flags |= PIPE_IS_PAUSED;

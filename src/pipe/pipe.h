@@ -47,6 +47,7 @@ struct pipe_ops {
     int (*send)(struct pipe *pipe, const void *data, size_t len, bool more); /* optional */
     size_t (*room)(const struct pipe *pipe);
     size_t (*queued)(const struct pipe *pipe);
+    uint64_t (*flight)(const struct pipe *pipe); /* optional */
     void (*resume)(struct pipe *pipe);
     void (*shutdown)(struct pipe *pipe);
     /* 0: send what is queued, then close; negative: at once. */
@@ -118,6 +119,10 @@ int pipe_send(struct pipe *pipe, const void *bytes, size_t len, bool more);
 size_t pipe_room(const struct pipe *pipe);
 /* Bytes taken but not yet given to the system (or, in a stream, to a path). */
 size_t pipe_queued(const struct pipe *pipe);
+
+/* Bytes that may be on their way, not confirmed by the other end, before more would only wait in
+ * queues. 0: not known. */
+uint64_t pipe_flight(const struct pipe *pipe);
 
 /* Stops and starts reading. A paused pipe delivers nothing more, not even eof, until resumed. */
 void pipe_pause(struct pipe *pipe);

@@ -48,11 +48,11 @@
 #include "pipe/pacing.h"
 #include "pipe/tls_int.h"
 
-#define READ_TURN_BYTES    ((size_t)512 * 1024)
+#define READ_TURN_BYTES    ((size_t)256 * 1024)
 #define SMALL_RECORD_BYTES 2048 /* up to here the data gets a block of its own size */
 #define DISCARD_MAX_MS     2000
 #define QUIET_MS           5000
-#define TUNE_EVERY_MS      200
+#define TUNE_EVERY_MS      100
 #define KEY_MAX_BYTES      (UINT64_C(1) << 37) /* AES-GCM: 2^24.5 full records, RFC 8446 5.5 */
 
 /* RFC 8446 6 */
@@ -227,15 +227,14 @@ static void tls_finish(struct tls_pipe *tls)
     }
 }
 
-/* The kernel has room again: how deep its queue should be, by the rate that it delivers at. */
+/* How deep the kernel's queue should be, by the rate that it delivers at; and how much may be under
+ * way (pipe_flight()). */
 static void tls_tune(struct tls_pipe *tls)
 {
     uint64_t now = loop_now(tls->base.loop), unsent;
     struct tcp_info info = {0};
     socklen_t len = sizeof info;
 
-    if (now < tls->tune_at)
-        return;
     tls->tune_at = now + TUNE_EVERY_MS * MS_US;
     if (getsockopt(tls->socket.fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0 ||
         info.tcpi_delivery_rate == 0)
@@ -243,6 +242,8 @@ static void tls_tune(struct tls_pipe *tls)
     unsent = info.tcpi_delivery_rate * UNSENT_TIME_MS / 1000;
     unsent = unsent < UNSENT_MIN_BYTES ? UNSENT_MIN_BYTES : unsent;
     tls_set_unsent(tls, unsent < UNSENT_MAX_BYTES ? (uint32_t)unsent : UNSENT_MAX_BYTES);
+    tls->flight = FLIGHT_MIN_BYTES +
+                  info.tcpi_delivery_rate * FLIGHT_ROUND_TRIPS * info.tcpi_min_rtt / SEC_US;
 }
 
 /* Sends what is gathered and queued, as far as the kernel takes it. False when the pipe is over. */
@@ -293,6 +294,8 @@ static int tls_send(struct pipe *pipe, const void *bytes, size_t len, bool more)
     struct tls_pipe *tls = tls_of(pipe);
     struct slice copy;
 
+    if (len > SMALL_RECORD_BYTES && loop_now(pipe->loop) >= tls->tune_at)
+        tls_tune(tls);
     if (len > 0 && len <= BLOCK_BYTES && tls_can_send(tls))
         return send_record(tls, bytes, len, more);
     copy = slice_copy(bytes, len);
@@ -307,6 +310,11 @@ static size_t tls_room(const struct pipe *pipe)
     const struct tls_pipe *tls = tls_of(pipe);
 
     return tls_can_send(tls) ? tls->unsent_max : 0;
+}
+
+static uint64_t tls_flight(const struct pipe *pipe)
+{
+    return tls_of(pipe)->flight;
 }
 
 static size_t tls_queued(const struct pipe *pipe)
@@ -627,7 +635,6 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
         if (tls->state == TLS_CONNECTING)
             tls_connected(tls);
         else if (tls->socket.blocked) {
-            tls_tune(tls);
             tls_flush(tls);
         }
         if (tls->socket.fd < 0)
@@ -697,6 +704,7 @@ const struct pipe_ops tls_ops = {
     .send = tls_send,
     .room = tls_room,
     .queued = tls_queued,
+    .flight = tls_flight,
     .resume = tls_resume,
     .shutdown = tls_shutdown,
     .close = tls_close,

@@ -16,6 +16,11 @@
 #define UNSENT_MIN_BYTES (20 * 1024) /* a record and a bit */
 #define UNSENT_MAX_BYTES (128 * 1024)
 
+/* What may be under way: a few times what the network holds, and enough for both processes to work
+ * in batches. */
+#define FLIGHT_ROUND_TRIPS 4
+#define FLIGHT_MIN_BYTES   ((uint64_t)512 * 1024)
+
 enum tls_state { TLS_CONNECTING, TLS_PREFACE, TLS_HANDSHAKE, TLS_UP };
 
 struct tls_pipe {
@@ -28,6 +33,7 @@ struct tls_pipe {
     uint8_t preface_len;
     uint32_t linger_ms, idle_ms, tls_timeout_ms;
     uint32_t unsent_max;
+    uint64_t flight; /* 0: not known yet */
     size_t read_max;
     struct tls_context *context;
     struct tls_handshake handshake;

@@ -6,8 +6,12 @@
  * frames go first, then streams in turn, a frame each; streams that have sent little since they
  * were quiet are served before bulk (`ready_new`). The path's pipe keeps its own queue short
  * (pipe_room()), so what is urgent is never far behind. WINDOW goes out at once when a quarter of a
- * window is due, else with the next thing sent, or after a quarter of the round trip (ACK_MIN_US to
- * ACK_MAX_US).
+ * window is due or CONFIRM_BYTES have come, else with the next thing sent, or after a quarter of
+ * the round trip (ACK_MIN_US to ACK_MAX_US).
+ *
+ * The queue that matters may be at the other end, in front of a peer that is slower than the
+ * network: so bulk waits while more is under way than the path's pipe thinks useful
+ * (pipe_flight()), and what is small and new does not.
  *
  * The lists of streams that wait to send and to confirm, and the tombs of those that were reset,
  * are kept here; each stream is at most once in each list.
@@ -57,6 +61,7 @@ void session_forget_stream(struct stream *stream)
     else
         session->theirs--;
     session_pool_charge(session->pool, &stream->charge, 0);
+    session->flight -= stream->flight;
     stream->session = NULL;
 }
 
@@ -153,6 +158,7 @@ static void put_windows(struct session *session, struct path *path)
         stream_check_done(stream);
     }
     timer_cancel(session->loop, &session->ack);
+    session->unconfirmed = 0;
 }
 
 /* A path that may carry stream bytes now. */
@@ -161,14 +167,24 @@ bool session_path_is_open(const struct session *session, const struct path *path
     return path && (path->listed || !session->sent_any);
 }
 
+/* The stream to be served next; NULL: none, or only bulk while enough is under way. */
+static struct stream *next_stream(struct session *session, const struct path *path)
+{
+    struct stream *stream = TAILQ_FIRST(&session->ready_new);
+    uint64_t most = pipe_flight(path->pipe);
+
+    if (stream || (most && session->flight >= most))
+        return stream;
+    return TAILQ_FIRST(&session->ready_old);
+}
+
 static void pump_streams(struct session *session, struct path *path, size_t room)
 {
-    while (room > 0 && session->ready_count > 0 && session->active == path) {
-        struct stream *stream = TAILQ_FIRST(&session->ready_new);
+    struct stream *stream;
+
+    while (room > 0 && session->active == path && (stream = next_stream(session, path))) {
         size_t sent;
 
-        if (!stream)
-            stream = TAILQ_FIRST(&session->ready_old);
         if (!stream_has_work(stream)) {
             ready_remove(stream);
             continue;
@@ -211,16 +227,17 @@ void session_pump(void *arg)
     room = pipe_room(active->pipe);
     if (room == 0)
         return; /* on_path_room() calls again */
-    if (session->urgent > 0 || (!TAILQ_EMPTY(&session->windows) &&
-                                (session->ready_count > 0 || !timer_is_set(&session->ack))))
+    if (session->urgent > 0 || session->unconfirmed >= CONFIRM_BYTES ||
+        (!TAILQ_EMPTY(&session->windows) &&
+         (session->ready_count > 0 || !timer_is_set(&session->ack))))
         put_windows(session, active);
     if (session->ready_count > 0 && session_path_is_open(session, active))
         pump_streams(session, active, room);
     if (session->active == active)
         path_flush(active, false);
     /* The budget is spent, but the path took all of it: nobody will tell that there is room. */
-    if (session->active == active && session->ready_count > 0 &&
-        session_path_is_open(session, active) && pipe_room(active->pipe) > 0)
+    if (session->active == active && session_path_is_open(session, active) &&
+        next_stream(session, active) && pipe_room(active->pipe) > 0)
         defer_next(session->loop, &session->pump);
     if (session_was_busy(session))
         session_touch_tick(session);

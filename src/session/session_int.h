@@ -13,7 +13,8 @@
 #include "session/session.h"
 #include "session/stream.h"
 
-#define OFFSET_NONE UINT64_MAX
+#define OFFSET_NONE   UINT64_MAX
+#define CONFIRM_BYTES ((uint64_t)128 * 1024) /* received, of all streams: told at once */
 
 enum stream_ready { READY_NOT, READY_NEW, READY_OLD };
 
@@ -38,6 +39,7 @@ struct stream {
     uint64_t window;            /* how much credit it is worth, at present */
     uint64_t epoch_at, epoch_consumed;
     uint64_t charge; /* what it takes from the pool */
+    uint64_t flight; /* its part of the session's */
     /* Opening */
     stream_answer_cb *answered; /* opener: until the answer */
     void *answered_arg;
@@ -110,8 +112,10 @@ struct session {
     uint64_t next_own, next_theirs; /* indices: id >> 1 */
     struct stream_list ready_new, ready_old, windows;
     uint32_t ready_count;
-    uint32_t urgent; /* streams in `windows` that must not wait */
-    bool sent_any;   /* some stream byte was ever sent */
+    uint32_t urgent;      /* streams in `windows` that must not wait */
+    uint64_t unconfirmed; /* bytes received since `windows` were last told */
+    uint64_t flight;      /* bytes sent over the active path and not confirmed, of all streams */
+    bool sent_any;        /* some stream byte was ever sent */
     uint64_t since, pathless_since, traffic_at;
     uint64_t silent_since; /* since when there is no path that is heard; 0: there is */
     uint64_t drain_at;     /* when bytes below the marks are to be sent again; 0: nothing */

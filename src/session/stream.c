@@ -105,6 +105,19 @@ static uint64_t beyond_guarantee(uint64_t bytes)
     return bytes > STREAM_GUARANTEE_BYTES ? bytes - STREAM_GUARANTEE_BYTES : 0;
 }
 
+/* Keeps the count of bytes under way: sent, not confirmed, and not waiting to be sent again. */
+static void update_flight(struct stream *stream)
+{
+    uint64_t now = stream->next - stream->acked;
+
+    if (!stream->session)
+        return;
+    if (stream->resend_at < stream->resend_end)
+        now -= stream->resend_end - stream->resend_at;
+    stream->session->flight += now - stream->flight;
+    stream->flight = now;
+}
+
 static void update_charge(struct stream *stream)
 {
     uint64_t done = consumed(stream);
@@ -267,6 +280,7 @@ void stream_rewind(struct stream *stream, uint64_t end)
             stream->session->resent_bytes += end - stream->acked;
     }
     stream->mark = 0;
+    update_flight(stream);
     stream_make_ready(stream);
 }
 
@@ -322,6 +336,7 @@ size_t stream_send(struct stream *stream, struct path *path, size_t room)
         stream->resend_at += len;
     else
         stream->next += len;
+    update_flight(stream);
     if (fin)
         stream->fin_sent = true;
     stream->burst += len;
@@ -366,8 +381,11 @@ int stream_acknowledge(struct stream *stream, const struct frame_window *window)
         drop_acked(stream, received);
     if (window->limit > stream->limit)
         stream->limit = window->limit;
+    update_flight(stream);
     update_charge(stream);
     stream_make_ready(stream);
+    if (stream->session->ready_count > 0)
+        session_kick(stream->session); /* it may have waited for what is under way */
     if (stream_room(&stream->base) > 0 && (!room_before || stream->base.flags & PIPE_HAD_NO_ROOM))
         pipe_has_room(&stream->base);
     stream_check_done(stream);
@@ -420,6 +438,7 @@ static void stop_sending(struct stream *stream)
     stream->reported = stream->final + 1;
     stream->next = stream->written;
     drop_acked(stream, stream->written);
+    update_flight(stream);
     update_charge(stream);
 }
 
@@ -600,6 +619,9 @@ void stream_receive(struct stream *stream, const struct frame_stream *frame,
     }
     if (frame->fin)
         stream->final = end;
+    session->unconfirmed += frame->len;
+    if (session->unconfirmed >= CONFIRM_BYTES)
+        session_kick(session);
     if (end > stream->received) {
         uint64_t skip = frame->offset < stream->received ? stream->received - frame->offset : 0;
         struct slice data =
