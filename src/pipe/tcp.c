@@ -402,8 +402,10 @@ static void tcp_resume(struct pipe *pipe)
 {
     struct tcp_pipe *tcp = tcp_of(pipe);
 
+    /* Not soon: where what is read goes on at once, and makes room, and so resumes this pipe, the
+     * turn would never end, and nobody else would be heard. */
     if (tcp->readable || tcp->in.count > 0)
-        defer_soon(pipe->loop, &tcp->work);
+        defer_next(pipe->loop, &tcp->work);
 }
 
 static void on_work(void *arg)

@@ -489,7 +489,7 @@ static void tls_resume(struct pipe *pipe)
     struct tls_pipe *tls = tls_of(pipe);
 
     if (tls->state == TLS_UP && has_input(tls))
-        defer_soon(pipe->loop, &tls->work);
+        defer_next(pipe->loop, &tls->work); /* as tcp_resume() */
 }
 
 /* --- Becoming up --- */
