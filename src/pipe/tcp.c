@@ -40,7 +40,7 @@
 
 #define READ_TURN_BYTES ((size_t)512 * 1024)
 #define READ_BLOCKS_MAX 16
-#define BULK_BYTES         ((size_t)256 * 1024) /* written: from here on its pacing is looked at */
+#define BULK_BYTES      ((size_t)256 * 1024) /* written: from here on its pacing is looked at */
 #define WRITE_IOV_MAX   64
 #define DISCARD_MAX_MS  2000
 #define RESET_CHECK_US  (20 * MS_US)
@@ -120,13 +120,15 @@ static void tcp_finish_writing(struct tcp_pipe *tcp)
         tcp_over(tcp, 0);
         return;
     }
+    if (tcp->base.flags & PIPE_GOT_EOF) { /* close(2) sends the FIN */
+        tcp_over(tcp, 0);
+        return;
+    }
     if (!tcp->shut) {
         tcp->shut = true;
         shutdown(tcp->fd, SHUT_WR);
     }
-    if (tcp->base.flags & PIPE_GOT_EOF) {
-        tcp_over(tcp, 0);
-    } else if (tcp->base.flags & PIPE_IS_CLOSING && !tcp->discarding) {
+    if (tcp->base.flags & PIPE_IS_CLOSING && !tcp->discarding) {
         uint32_t wait = tcp->linger_ms < DISCARD_MAX_MS ? tcp->linger_ms : DISCARD_MAX_MS;
 
         tcp->discarding = true;

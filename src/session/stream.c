@@ -662,7 +662,7 @@ void stream_update_window(struct stream *stream)
         return;
     if (stream->final != OFFSET_NONE) {
         if (stream->received == stream->final && stream->reported <= stream->final)
-            session_window_due(stream, true);
+            session_window_due(stream, false); /* with what is sent next: nobody waits for it */
         update_charge(stream);
         return;
     }
