@@ -13,6 +13,8 @@
  *   load echo SECONDS [SIZE]           one message at a time there and back; numbered, checked
  *   load idle STREAMS                  opened, proven by one byte, held until stdin ends
  *   load stall STREAMS                 the same, but the far end sends and this end never reads
+ *   load stall-up STREAMS              this end sends and the far end never reads; "ready" when
+ *                                      nothing more is taken
  *
  *   options: --socks ADDR:PORT  through this SOCKS5 server; without it, straight
  *            --to ADDR:PORT     where `load serve' listens, as the far end of the proxy sees it
@@ -26,90 +28,41 @@
  * for; an upload is confirmed by the count that the far end received.
  *
  * A connection to the server starts with one byte: 'C' answer one byte and close; 'E' echo; 'D'
- * and 'U', source and sink, followed by the rest of struct request. Nothing here needs half-close,
- * which some proxies lack.
+ * and 'U', source and sink, followed by the rest of struct request; 'N' nothing is read any more.
+ * Nothing here needs half-close, which some proxies lack.
  */
+#include "load.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
-#include <netdb.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/sendfile.h>
-#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
 enum {
-    SOURCE_BYTES = 4 << 20, /* of the memfd */
-    CHUNK_BYTES = 1 << 20,  /* per sendfile() or discarding recv() */
-    PATTERN_BYTES = 256 << 10,
-    BURST = 4, /* calls per event, then the next connection's turn */
     MARKS_MAX = 16,
-    OPENING_MAX = 256, /* connections being made at once by idle and stall */
+    OPENING_MAX = 256, /* connections being made at once */
     STALL_MS = 60000,  /* no progress for so long is a failure */
-};
-
-struct request {
-    uint8_t mode; /* 'D', 'U' */
-    uint8_t verify;
-    uint8_t pad[6];
-    uint64_t bytes; /* 0: endless */
-    uint64_t seed;
-};
-
-enum state { CONNECTING, GREETING, ASKING, OPEN, WAITING, DONE };
-
-struct conn {
-    int fd;
-    enum state state;
-    uint8_t in[64 + 256]; /* of the SOCKS handshake, of the request, of the final count */
-    unsigned have, need;
-    struct request request;
-    uint64_t done; /* bytes sent or received */
-    off_t source_at;
-    uint8_t *held; /* echo that the socket did not take */
-    size_t held_len;
 };
 
 static struct sockaddr_storage socks_addr, to_addr;
 static bool use_socks, opt_verify;
-static bool
-    small_buffers; /* a stalled reader should not take megabytes into its kernel buffer first */
+static bool small_buffers; /* what stalls should not fill megabytes of the kernel's first */
 static uint64_t marks[MARKS_MAX];
 static unsigned marks_count;
 static unsigned opt_pause_ms;
-static int source_fd = -1;
-static uint8_t *buffer;
-static volatile sig_atomic_t stopping;
 
 static void on_signal(int sig)
 {
     (void)sig;
-    stopping = 1;
-}
-
-static void __attribute__((noreturn, format(printf, 1, 2))) die(const char *format, ...)
-{
-    va_list ap;
-
-    fputs("load: ", stderr);
-    va_start(ap, format);
-    vfprintf(stderr, format, ap);
-    va_end(ap);
-    fputc('\n', stderr);
-    exit(1);
+    load_stopping = 1;
 }
 
 static uint64_t now_ns(void)
@@ -129,331 +82,6 @@ static double own_cpu(void)
            (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
 }
 
-static socklen_t addr_len(const struct sockaddr_storage *a)
-{
-    return a->ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
-}
-
-/* ADDR:PORT or [ADDR]:PORT, numeric. */
-static void addr_parse(char *text, struct sockaddr_storage *out)
-{
-    char *colon = strrchr(text, ':');
-    struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV,
-                             .ai_socktype = SOCK_STREAM};
-    struct addrinfo *found;
-
-    if (colon == NULL)
-        die("%s: not ADDR:PORT", text);
-    *colon = '\0';
-    if (text[0] == '[' && colon > text && colon[-1] == ']') {
-        colon[-1] = '\0';
-        text++;
-    }
-    if (getaddrinfo(text, colon + 1, &hints, &found) != 0)
-        die("%s: not an address", text);
-    memcpy(out, found->ai_addr, found->ai_addrlen);
-    freeaddrinfo(found);
-}
-
-/* ---- the pattern: byte i of a stream is byte i%8 of mix(seed, i/8) ------------------------------
- */
-
-static uint64_t mix(uint64_t seed, uint64_t word)
-{
-    uint64_t x = (word + seed) * 0x9e3779b97f4a7c15u;
-
-    return x ^ (x >> 29);
-}
-
-static void pattern_fill(uint8_t *out, size_t len, uint64_t seed, uint64_t offset)
-{
-    size_t i = 0;
-
-    while (i < len) {
-        uint64_t v = mix(seed, (offset + i) / 8);
-        unsigned skip = (offset + i) % 8;
-        size_t n = 8 - skip < len - i ? 8 - skip : len - i;
-
-        if (n == 8)
-            memcpy(out + i, &v, 8);
-        else
-            memcpy(out + i, (uint8_t *)&v + skip, n);
-        i += n;
-    }
-}
-
-/* -1 if all is as it should be, else the offset of the first wrong byte. */
-static int64_t pattern_check(const uint8_t *in, size_t len, uint64_t seed, uint64_t offset)
-{
-    size_t i = 0;
-
-    while (i < len) {
-        uint64_t v = mix(seed, (offset + i) / 8);
-        unsigned skip = (offset + i) % 8;
-        size_t n = 8 - skip < len - i ? 8 - skip : len - i;
-
-        if (n == 8 ? memcmp(in + i, &v, 8) != 0 : memcmp(in + i, (uint8_t *)&v + skip, n) != 0) {
-            while (in[i] == ((uint8_t *)&v)[(offset + i) % 8])
-                i++;
-            return (int64_t)(offset + i);
-        }
-        i += n;
-    }
-    return -1;
-}
-
-/* ---- moving bytes -------------------------------------------------------------------------------
- */
-
-/* Sends towards request.bytes. 1: all sent, 0: later, -1: failed (errno). */
-static int source_step(struct conn *c)
-{
-    for (int i = 0; i < BURST; i++) {
-        uint64_t left = c->request.bytes == 0 ? CHUNK_BYTES : c->request.bytes - c->done;
-        ssize_t n;
-
-        if (left == 0)
-            return 1;
-        if (c->request.verify) {
-            size_t len = left < PATTERN_BYTES ? left : PATTERN_BYTES;
-            pattern_fill(buffer, len, c->request.seed, c->done);
-            n = send(c->fd, buffer, len, MSG_NOSIGNAL);
-        } else {
-            size_t len = left < CHUNK_BYTES ? left : CHUNK_BYTES;
-            if (c->source_at >= SOURCE_BYTES)
-                c->source_at = 0;
-            n = sendfile(c->fd, source_fd, &c->source_at, len);
-        }
-        if (n < 0)
-            return errno == EAGAIN || errno == EINTR ? 0 : -1;
-        c->done += (uint64_t)n;
-    }
-    return c->request.bytes != 0 && c->done == c->request.bytes;
-}
-
-/* Receives towards request.bytes. 1: all here, 0: later, -1: failed, or ended early (errno 0). */
-static int sink_step(struct conn *c)
-{
-    for (int i = 0; i < BURST; i++) {
-        uint64_t left = c->request.bytes == 0 ? CHUNK_BYTES : c->request.bytes - c->done;
-        ssize_t n;
-
-        if (left == 0)
-            return 1;
-        if (c->request.verify)
-            n = recv(c->fd, buffer, left < PATTERN_BYTES ? left : PATTERN_BYTES, 0);
-        else
-            n = recv(c->fd, buffer, left < CHUNK_BYTES ? left : CHUNK_BYTES, MSG_TRUNC);
-        if (n < 0)
-            return errno == EAGAIN || errno == EINTR ? 0 : -1;
-        if (n == 0) {
-            errno = 0;
-            return -1;
-        }
-        if (c->request.verify) {
-            int64_t wrong = pattern_check(buffer, (size_t)n, c->request.seed, c->done);
-            if (wrong >= 0) {
-                fprintf(stderr, "load: wrong byte at offset %lld of stream %llu\n",
-                        (long long)wrong, (unsigned long long)c->request.seed);
-                errno = EBADMSG;
-                return -1;
-            }
-        }
-        c->done += (uint64_t)n;
-    }
-    return c->request.bytes != 0 && c->done == c->request.bytes;
-}
-
-static void prepare(void)
-{
-    struct rlimit files;
-
-    signal(SIGPIPE, SIG_IGN);
-    getrlimit(RLIMIT_NOFILE, &files);
-    files.rlim_cur = files.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &files);
-    source_fd = memfd_create("source", 0);
-    buffer = malloc(CHUNK_BYTES);
-    if (source_fd < 0 || buffer == NULL)
-        die("no memory: %s", strerror(errno));
-    for (int at = 0; at < SOURCE_BYTES; at += CHUNK_BYTES) {
-        pattern_fill(buffer, CHUNK_BYTES, 1, (uint64_t)at);
-        if (pwrite(source_fd, buffer, CHUNK_BYTES, at) != CHUNK_BYTES)
-            die("memfd: %s", strerror(errno));
-    }
-}
-
-/* ---- the server ---------------------------------------------------------------------------------
- */
-
-static void server_drop(struct conn *c)
-{
-    close(c->fd);
-    free(c->held);
-    free(c);
-}
-
-static void watch(int ep, struct conn *c, uint32_t events, int op)
-{
-    struct epoll_event ev = {.events = events, .data.ptr = c};
-
-    if (epoll_ctl(ep, op, c->fd, &ev) != 0)
-        die("epoll_ctl: %s", strerror(errno));
-}
-
-/* false: the connection is over */
-static bool server_echo(int ep, struct conn *c)
-{
-    if (c->held_len > 0) {
-        ssize_t n = send(c->fd, c->held, c->held_len, MSG_NOSIGNAL);
-        if (n < 0)
-            return errno == EAGAIN;
-        c->held_len -= (size_t)n;
-        memmove(c->held, c->held + n, c->held_len);
-        if (c->held_len == 0)
-            watch(ep, c, EPOLLIN, EPOLL_CTL_MOD);
-        return true;
-    }
-    ssize_t n = recv(c->fd, buffer, PATTERN_BYTES, 0);
-    if (n < 0)
-        return errno == EAGAIN;
-    if (n == 0)
-        return false;
-    ssize_t sent = send(c->fd, buffer, (size_t)n, MSG_NOSIGNAL);
-    if (sent < 0 && errno != EAGAIN)
-        return false;
-    if (sent < 0)
-        sent = 0;
-    if (sent < n) {
-        c->held_len = (size_t)(n - sent);
-        c->held = realloc(c->held, c->held_len);
-        if (c->held == NULL)
-            return false;
-        memcpy(c->held, buffer + sent, c->held_len);
-        watch(ep, c, EPOLLOUT, EPOLL_CTL_MOD);
-    }
-    return true;
-}
-
-static bool server_begin(int ep, struct conn *c)
-{
-    ssize_t n = recv(c->fd, c->in + c->have, c->need - c->have, 0);
-
-    if (n < 0)
-        return errno == EAGAIN;
-    if (n == 0)
-        return false;
-    c->have += (unsigned)n;
-    if (c->in[0] == 'C') {
-        send(c->fd, "c", 1, MSG_NOSIGNAL);
-        return false;
-    }
-    if (c->in[0] == 'E') {
-        c->state = OPEN;
-        c->request.mode = 'E';
-        return c->have < 2 || send(c->fd, c->in + 1, c->have - 1, MSG_NOSIGNAL) == c->have - 1;
-    }
-    if (c->in[0] != 'D' && c->in[0] != 'U')
-        return false;
-    if (c->need == 1) {
-        c->need = sizeof c->request;
-        return server_begin(ep, c);
-    }
-    if (c->have < c->need)
-        return true;
-    memcpy(&c->request, c->in, sizeof c->request);
-    c->state = OPEN;
-    if (c->request.mode == 'D')
-        watch(ep, c, EPOLLOUT, EPOLL_CTL_MOD);
-    return true;
-}
-
-static bool server_event(int ep, struct conn *c)
-{
-    switch (c->state) {
-    case CONNECTING:
-        return server_begin(ep, c);
-    case OPEN:
-        break;
-    case GREETING:
-    case ASKING:
-    case WAITING:
-    case DONE: /* all is said: wait for the client's end */
-        return recv(c->fd, c->in, sizeof c->in, 0) < 0 && errno == EAGAIN;
-    }
-    if (c->request.mode == 'E')
-        return server_echo(ep, c);
-    int r = c->request.mode == 'D' ? source_step(c) : sink_step(c);
-    if (r <= 0)
-        return r == 0;
-    c->state = DONE;
-    if (c->request.mode == 'D')
-        watch(ep, c, EPOLLIN, EPOLL_CTL_MOD);
-    else
-        send(c->fd, &c->done, sizeof c->done, MSG_NOSIGNAL);
-    return true;
-}
-
-static void server_accept(int ep, int listener)
-{
-    for (;;) {
-        int one = 1;
-        int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        struct conn *c;
-
-        if (fd < 0) {
-            if (errno != EAGAIN && errno != ECONNABORTED)
-                fprintf(stderr, "load: accept: %s\n", strerror(errno));
-            return;
-        }
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-        c = calloc(1, sizeof *c);
-        if (c == NULL)
-            die("no memory");
-        c->fd = fd;
-        c->need = 1;
-        watch(ep, c, EPOLLIN, EPOLL_CTL_ADD);
-    }
-}
-
-static int serve_main(int argc, char **argv)
-{
-    struct sockaddr_storage addr = {0};
-    struct epoll_event events[256];
-    int one = 1, listener, ep;
-    char host[64], port[16];
-    socklen_t len = sizeof addr;
-
-    if (argc != 1)
-        die("serve ADDR:PORT");
-    addr_parse(argv[0], &addr);
-    listener = socket(addr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    if (bind(listener, (struct sockaddr *)&addr, addr_len(&addr)) != 0 ||
-        listen(listener, 4096) != 0)
-        die("cannot listen: %s", strerror(errno));
-    getsockname(listener, (struct sockaddr *)&addr, &len);
-    getnameinfo((struct sockaddr *)&addr, len, host, sizeof host, port, sizeof port,
-                NI_NUMERICHOST | NI_NUMERICSERV);
-    printf(addr.ss_family == AF_INET ? "listening %s:%s\n" : "listening [%s]:%s\n", host, port);
-    fflush(stdout);
-
-    ep = epoll_create1(EPOLL_CLOEXEC);
-    struct epoll_event ev = {.events = EPOLLIN, .data.ptr = NULL};
-    epoll_ctl(ep, EPOLL_CTL_ADD, listener, &ev);
-    while (!stopping) {
-        int n = epoll_wait(ep, events, 256, -1);
-        for (int i = 0; i < n; i++) {
-            struct conn *c = events[i].data.ptr;
-            if (c == NULL)
-                server_accept(ep, listener);
-            else if (!server_event(ep, c))
-                server_drop(c);
-        }
-    }
-    return 0;
-}
-
 /* ---- the client's connections -------------------------------------------------------------------
  */
 
@@ -468,8 +96,10 @@ static void conn_start(int ep, struct conn *c)
     if (c->fd < 0)
         die("socket: %s", strerror(errno));
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    if (small_buffers)
+    if (small_buffers) {
         setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &(int){32768}, sizeof(int));
+        setsockopt(c->fd, SOL_SOCKET, SO_SNDBUF, &(int){32768}, sizeof(int));
+    }
     if (connect(c->fd, (const struct sockaddr *)a, addr_len(a)) != 0 && errno != EINPROGRESS)
         die("connect: %s", strerror(errno));
     watch(ep, c, EPOLLOUT, EPOLL_CTL_ADD);
@@ -583,7 +213,7 @@ static struct conn *open_all(int ep, unsigned count)
         while (started < count && started - opened < OPENING_MAX)
             conn_start(ep, &all[started++]);
         int n = wait_events(ep, events, 256, last);
-        if (stopping)
+        if (load_stopping)
             exit(1);
         for (int i = 0; i < n; i++) {
             struct conn *c = events[i].data.ptr;
@@ -680,7 +310,7 @@ static int bulk_main(int argc, char **argv)
     }
     printf("started\n");
     fflush(stdout);
-    while (finished < streams && !stopping) {
+    while (finished < streams && !load_stopping) {
         int n = wait_events(ep, events, 256, b.last_ns);
         for (int i = 0; i < n; i++) {
             struct conn *c = events[i].data.ptr;
@@ -764,7 +394,7 @@ static int connect_main(int argc, char **argv)
             if (!connect_step(ep, c))
                 continue;
             count++;
-            if (last - start < limit && !stopping)
+            if (last - start < limit && !load_stopping)
                 conn_start(ep, c);
             else
                 active--;
@@ -819,7 +449,7 @@ static int echo_main(int argc, char **argv)
     printf("started\n");
     fflush(stdout);
     uint64_t start = now_ns(), t = start;
-    for (uint64_t number = 0; count < max && t - start < limit && !stopping; number++) {
+    for (uint64_t number = 0; count < max && t - start < limit && !load_stopping; number++) {
         pattern_fill(out, size, number, 0);
         memcpy(out, &number, sizeof number);
         if (send(c->fd, out, size, MSG_NOSIGNAL) != (ssize_t)size)
@@ -872,7 +502,7 @@ static int hold_main(unsigned streams, bool stall)
     printf("ready\n");
     fflush(stdout);
     /* any byte on stdin: prove that every stream still works */
-    while (!stopping) {
+    while (!load_stopping) {
         uint8_t byte;
         if (read(STDIN_FILENO, &byte, 1) != 1)
             break;
@@ -888,6 +518,38 @@ static int hold_main(unsigned streams, bool stall)
         fflush(stdout);
     }
     printf("{\"streams\": %u}\n", streams);
+    return 0;
+}
+
+/* Sends on all streams until none takes anything for a second. */
+static int stall_up_main(unsigned streams)
+{
+    struct epoll_event events[256];
+    int ep = epoll_create1(EPOLL_CLOEXEC), n;
+    unsigned long long sent = 0;
+    uint8_t byte;
+
+    small_buffers = true;
+    struct conn *all = open_all(ep, streams);
+    for (unsigned i = 0; i < streams; i++) {
+        if (send(all[i].fd, "N", 1, MSG_NOSIGNAL) != 1)
+            die("send: %s", strerror(errno));
+        watch(ep, &all[i], EPOLLOUT, EPOLL_CTL_MOD);
+    }
+    while (!load_stopping && (n = epoll_wait(ep, events, 256, 1000)) > 0) {
+        for (int i = 0; i < n; i++) {
+            struct conn *c = events[i].data.ptr;
+            ssize_t done = send(c->fd, load_buffer, PATTERN_BYTES, MSG_NOSIGNAL);
+            if (done < 0 && errno != EAGAIN)
+                die("a stream that nobody reads broke: %s", strerror(errno));
+            sent += done > 0 ? (unsigned long long)done : 0;
+        }
+    }
+    printf("ready\n");
+    fflush(stdout);
+    if (!load_stopping && read(STDIN_FILENO, &byte, 1) < 0 && errno != EINTR)
+        die("stdin: %s", strerror(errno));
+    printf("{\"streams\": %u, \"bytes\": %llu}\n", streams, sent);
     return 0;
 }
 
@@ -933,7 +595,7 @@ int main(int argc, char **argv)
     verb = argv[0];
     sigaction(SIGTERM, &stop, NULL);
     sigaction(SIGINT, &stop, NULL);
-    prepare();
+    load_prepare();
     argc--, argv++;
     if (strcmp(verb, "serve") == 0)
         return serve_main(argc, argv);
@@ -947,5 +609,7 @@ int main(int argc, char **argv)
         return echo_main(argc, argv);
     if (argc == 1 && (strcmp(verb, "idle") == 0 || strcmp(verb, "stall") == 0))
         return hold_main((unsigned)strtoul(argv[0], NULL, 0), strcmp(verb, "stall") == 0);
+    if (argc == 1 && strcmp(verb, "stall-up") == 0)
+        return stall_up_main((unsigned)strtoul(argv[0], NULL, 0));
     die("%s: unknown verb, or wrong arguments", verb);
 }
