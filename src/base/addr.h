@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Addresses: an IPv4 or IPv6 address with a port, or a UNIX socket's path kept elsewhere. A value type: copied,
- * never owned. IPv4-mapped IPv6 addresses are kept as given; addr_unmap() makes them IPv4.
+ * Addresses: an IPv4 or IPv6 address with a port, or a UNIX socket's path kept elsewhere. A value
+ * type: copied, never owned. IPv4-mapped IPv6 addresses are kept as given; addr_unmap() makes them
+ * IPv4.
  */
 #ifndef ADIT_BASE_ADDR_H
 #define ADIT_BASE_ADDR_H
@@ -29,22 +30,25 @@ struct addr {
 int addr_parse_ip(const char *text, struct addr *addr);
 /* Parses "IP:PORT" or "[V6]:PORT". 0 or -EINVAL. */
 int addr_parse(const char *text, struct addr *addr);
-/* Writes "1.2.3.4:80" or "[::1]:80" (addr_format) or only the IP (addr_format_ip) to buf; returns buf. */
+/* Writes "1.2.3.4:80" or "[::1]:80" (addr_format) or only the IP (addr_format_ip) to buf; returns
+ * buf. */
 const char *addr_format(const struct addr *addr, char buf[ADDR_TEXT_MAX]);
 const char *addr_format_ip(const struct addr *addr, char buf[ADDR_TEXT_MAX]);
 
-/* Conversion from and to the kernel's form. from: 0 or -EAFNOSUPPORT; to: returns the length, 0 when unset. */
+/* Conversion from and to the kernel's form. from: 0 or -EAFNOSUPPORT; to: returns the length, 0
+ * when unset. */
 int addr_from_sockaddr(const struct sockaddr *sa, socklen_t len, struct addr *addr);
 socklen_t addr_to_sockaddr(const struct addr *addr, struct sockaddr_storage *sa);
 
-struct addr addr_any(int family, uint16_t port);
-struct addr addr_loopback(int family, uint16_t port);
-struct addr addr_unmap(const struct addr *addr); /* ::ffff:a.b.c.d becomes a.b.c.d */
+struct addr addr_any(int family, uint16_t port);                /* 0.0.0.0 or :: */
+struct addr addr_loopback(int family, uint16_t port);           /* 127.0.0.1 or ::1 */
+struct addr addr_unmap(const struct addr *addr);                /* ::ffff:a.b.c.d becomes a.b.c.d */
 bool addr_equal(const struct addr *a, const struct addr *b);    /* address, port and scope */
 bool addr_equal_ip(const struct addr *a, const struct addr *b); /* address and scope */
-bool addr_is_set(const struct addr *addr);
-bool addr_is_loopback(const struct addr *addr);
+bool addr_is_set(const struct addr *addr);                      /* has a family */
+bool addr_is_loopback(const struct addr *addr);                 /* 127.0.0.0/8, ::1 */
 bool addr_is_any(const struct addr *addr);
+/* A hash of address, port and scope, for tables; an attacker does not know the seed. */
 uint32_t addr_hash(const struct addr *addr, uint32_t seed);
 size_t addr_ip_bytes(const struct addr *addr); /* 4, 16 or 0 */
 

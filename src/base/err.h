@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Errors: every function that can fail returns 0 (or a count) or a negative code: a negated errno, or one of
- * the codes below, which stand outside errno's range. err_text() puts either into plain words.
+ * Errors: every function that can fail returns 0 (or a count) or a negative code: a negated errno,
+ * or one of the codes below, which stand outside errno's range. err_text() puts either into plain
+ * words.
  */
 #ifndef ADIT_BASE_ERR_H
 #define ADIT_BASE_ERR_H

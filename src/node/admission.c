@@ -4,11 +4,12 @@
  *
  * Who dialled us has proven a key; whether it may have a session is decided here, once a path:
  *
- *     admitted            by the state or by a [peer] section with admit = yes
- *     enrolling           it shows the secret of a ticket of ours, and we are an exit; that admits
- * it, and uses the ticket up once known               a peer that we use or that the configuration
- * names; it may call us back, without being let out anybody else        refused, with the reason in
- * words that its user can act on
+ *     admitted        by the state or by a [peer] section with admit = yes
+ *     enrolling       it shows the secret of a ticket of ours, and we are an exit; that admits it,
+ *                     and uses the ticket up once
+ *     known           a peer that we use or that the configuration names; it may call us back,
+ *                     without being let out
+ *     anybody else    refused, with the reason in words that its user can act on
  *
  * The secret is used before our hello is sent: should that be lost, the peer is admitted by its ID
  * when it comes again.

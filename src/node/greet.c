@@ -47,8 +47,9 @@ static void on_failed(void *arg, int why, enum close_code code, const char *text
 static const struct hello_events hello_events = {
     .received = on_received, .done = on_done, .failed = on_failed};
 
-/* --- Paths that have been handed to a session are counted, so that a stop knows when all has been
- * said --- */
+/* --- Paths ---
+ *
+ * Those that have been handed to a session are counted, so that a stop knows when all was said. */
 
 struct path_watch {
     LIST_ENTRY(path_watch) link;

@@ -24,8 +24,8 @@ struct handshake; /* a connection that has not yet become a path; it counts agai
 #define LISTEN_TIMEOUT_US     (5 * SEC_US) /* default */
 
 struct listen_options {
-    const struct addr
-        *at; /* lent for the call; port 0: the one in the state, else picked and put there */
+    /* Lent for the call; port 0: the one in the state, else picked and put there. */
+    const struct addr *at;
     size_t count;
     uint32_t handshakes_max; /* 0: LISTEN_HANDSHAKES_MAX */
     uint64_t timeout_us;     /* preface and TLS; 0: LISTEN_TIMEOUT_US */
@@ -57,8 +57,8 @@ struct addr listen_addr(const struct listen *listen, size_t index);
 
 struct listen_stats {
     uint32_t handshakes; /* now */
-    uint64_t accepted, refused,
-        failed; /* ever; refused: beyond a limit; failed: did not prove a key */
+    /* Ever; refused: beyond a limit; failed: did not prove a key. */
+    uint64_t accepted, refused, failed;
 };
 const struct listen_stats *listen_stats(const struct listen *listen);
 

@@ -4,11 +4,10 @@
  *
  * A node ties the parts together, and nothing below it knows of it:
  *
- *     listen.c, the scheduler     give secured pipes      -> greet.c    makes them paths of a
- * session peer.c                      has the sessions        -> scheduler  is told when a path is
- * wanted sessions                    give peers' streams     -> serve.c    links them to egress
- *     front ends                  ask for streams         -> outlet.c   opens them in the exit's
- * session
+ *     listen.c, the scheduler   give secured pipes    -> greet.c    makes them a session's paths
+ *     peer.c                    has the sessions      -> scheduler  is told when a path is wanted
+ *     sessions                  give peers' streams   -> serve.c    links them to egress
+ *     front ends                ask for streams       -> outlet.c   opens them towards the exit
  *
  * Roles: an exit must be able to listen; a gateway listens for peers too (its exit may call back),
  * but does without where it cannot.

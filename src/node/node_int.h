@@ -20,7 +20,7 @@
 #include "session/stream.h"
 #include "strategy/scheduler.h"
 
-#define NODE_PEERS_MAX       4096 /* peers known to this process at once: sessions, and those named */
+#define NODE_PEERS_MAX       4096 /* peers that this process deals with at once */
 #define NODE_LABEL_MAX       STATE_NAME_MAX
 #define NODE_ID_SHORT        12 /* characters of an ID that logs show */
 #define NODE_PINGS_MAX       16 /* node_ping() calls under way */
@@ -31,8 +31,8 @@
 
 struct greeting;
 
-/* A peer that this process deals with. It lives while it has a session, a greeting, or is named
- * (pinned). */
+/* A peer that this process deals with. It lives while it has a session, a greeting or a waiting
+ * ping, or is the gateway's exit. */
 struct node_peer {
     UT_hash_handle hh;
     struct node *node;

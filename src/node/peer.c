@@ -6,10 +6,12 @@
  * current with a peer; replaced ones end by themselves (`ending` counts them, since their last call
  * still names the peer).
  *
- *     the gateway's exit    always has a session; a path is looked for whenever there is none (or
- * no healthy one), hastily while streams wait, else with growing pauses: it is kept warm everybody
- * else        is waited for; only while it has streams open, and after leaving it NODE_BACKDIAL_US
- * for the first try, we dial it ourselves, where it said it listens
+ *     the gateway's exit   always has a session; a path is looked for whenever there is none (or
+ *                          no healthy one), hastily while streams wait, else with growing pauses:
+ *                          it is kept warm
+ *     everybody else       is waited for; only while it has streams open, and after leaving it
+ *                          NODE_BACKDIAL_US for the first try, we dial it ourselves, where it said
+ *                          it listens
  *
  * When the network changes, every path is probed; one whose local address is gone is not waited
  * for: a new one is looked for at once.
@@ -18,7 +20,8 @@
  * the peer's own connection came from a private one: from elsewhere, 192.168.1.5 would be a
  * stranger in our own network.
  *
- * Ownership: a peer is freed when it has no session, no greeting, and is not the gateway's exit.
+ * Ownership: a peer is freed when it has no session, no greeting, no ping waits for it, and it is
+ * not the gateway's exit.
  * Limit: NODE_PEERS_MAX.
  */
 #include <stdio.h>

@@ -23,7 +23,7 @@
 #include "base/log.h"
 #include "session/session_int.h"
 
-#define BUSY_US         (5 * SEC_US) /* the session counts as busy for so long after stream traffic */
+#define BUSY_US         (5 * SEC_US)  /* after stream traffic, how long the session counts as busy */
 #define STALE_KEEP_US   (5 * SEC_US)  /* a path with old keys stays so long beside its successor */
 #define WAITING_TICK_US (250 * MS_US) /* looks at waiting opens while there is no path */
 

@@ -27,8 +27,7 @@
 
 struct direct;
 
-struct
-try {
+struct direct_try {
     struct direct *direct;
     struct addr to;
     int interface; /* index in the env's; -1: any */
@@ -36,7 +35,7 @@ try {
     uint64_t since;
 };
 
-struct lookup {
+struct direct_lookup {
     struct direct *direct;
     void *handle; /* NULL: not under way */
     char name[TARGET_NAME_MAX + 1];
@@ -50,12 +49,12 @@ struct direct {
     void *arg;
     struct timer pace;
     struct defer step;
-    size_t count, next, active, lookups,
-        pending; /* tries: known, begun next, under way; lookups: all, under way */
+    size_t count, next, active; /* tries: known, to begin next, under way */
+    size_t lookups, pending;    /* lookups: all, under way */
     int why;
     char text[ATTEMPT_TEXT_MAX];
-    struct lookup lookup[DIRECT_LOOKUPS_MAX];
-    struct try tries[DIRECT_TRIES_MAX];
+    struct direct_lookup lookup[DIRECT_LOOKUPS_MAX];
+    struct direct_try tries[DIRECT_TRIES_MAX];
 };
 
 static bool is_multicast(const struct addr *addr)
@@ -103,7 +102,7 @@ size_t direct_order(struct addr *addrs, size_t count)
     return kept;
 }
 
-static const char *try_format(const struct try *try, char text[ATTEMPT_TEXT_MAX])
+static const char *try_format(const struct direct_try *try, char text[ATTEMPT_TEXT_MAX])
 {
     const char *interface = try->interface < 0 ? "" : try->direct->env->interfaces[try->interface];
     char addr[ADDR_TEXT_MAX];
@@ -161,7 +160,7 @@ static const struct pipe_events try_events = {.up = on_try_up, .end = on_try_end
 
 static void on_try_up(struct pipe *pipe, void *arg)
 {
-    struct try *try = arg;
+    struct direct_try *try = arg;
     struct direct *direct = try->direct;
     char text[ATTEMPT_TEXT_MAX];
 
@@ -177,7 +176,7 @@ static void on_try_up(struct pipe *pipe, void *arg)
 
 static void on_try_end(struct pipe *pipe, int why, void *arg)
 {
-    struct try *try = arg;
+    struct direct_try *try = arg;
     struct direct *direct = try->direct;
     char text[ATTEMPT_TEXT_MAX];
 
@@ -195,7 +194,7 @@ static void on_try_end(struct pipe *pipe, int why, void *arg)
 }
 
 /* False: it failed at once, as without a route. */
-static bool begin_try(struct direct *direct, struct try *try)
+static bool begin_try(struct direct *direct, struct direct_try *try)
 {
     struct pipe_options options = PIPE_OPTIONS_DEFAULT;
     char text[ATTEMPT_TEXT_MAX];
@@ -260,7 +259,7 @@ static void add_addrs(struct direct *direct, struct addr *addrs, size_t count)
             continue;
         for (size_t j = 0; j < (interfaces ? interfaces : 1) && direct->count < DIRECT_TRIES_MAX;
              j++) {
-            direct->tries[direct->count++] = (struct try){
+            direct->tries[direct->count++] = (struct direct_try){
                 .direct = direct, .to = addrs[i], .interface = interfaces ? (int)j : -1};
         }
     }
@@ -268,7 +267,7 @@ static void add_addrs(struct direct *direct, struct addr *addrs, size_t count)
 
 static void on_resolved(void *arg, const struct addr *addrs, size_t count, const char *why)
 {
-    struct lookup *lookup = arg;
+    struct direct_lookup *lookup = arg;
     struct direct *direct = lookup->direct;
     struct addr copy[DIRECT_TRIES_MAX];
 
@@ -295,11 +294,11 @@ static void on_resolved(void *arg, const struct addr *addrs, size_t count, const
 static void begin_lookup(struct direct *direct, const struct target *target)
 {
     const struct strategy_resolver *resolver = &direct->env->resolver;
-    struct lookup *lookup = &direct->lookup[direct->lookups];
+    struct direct_lookup *lookup = &direct->lookup[direct->lookups];
 
     if (direct->lookups == DIRECT_LOOKUPS_MAX || !resolver->start)
         return;
-    *lookup = (struct lookup){.direct = direct, .port = target->port};
+    *lookup = (struct direct_lookup){.direct = direct, .port = target->port};
     memcpy(lookup->name, target->name, sizeof(lookup->name));
     direct->pending++;
     lookup->handle = resolver->start(resolver->owner, lookup->name, on_resolved, lookup);
@@ -353,7 +352,7 @@ static void direct_cancel(struct attempt *attempt)
     struct direct *direct = (struct direct *)attempt;
 
     for (size_t i = 0; i < direct->next; i++) {
-        struct try *try = &direct->tries[i];
+        struct direct_try *try = &direct->tries[i];
 
         if (!try->pipe)
             continue;
