@@ -22,6 +22,8 @@
 
 #define ACK_MIN_US (5 * MS_US)
 #define ACK_MAX_US (25 * MS_US)
+#define NEW_RUN_MAX \
+    16 /* frames of quiet streams in a row while bulk waits: many of them must not starve it */
 
 /* --- Streams in the tables --- */
 
@@ -171,11 +173,12 @@ bool session_path_is_open(const struct session *session, const struct path *path
 static struct stream *next_stream(struct session *session, const struct path *path)
 {
     struct stream *stream = TAILQ_FIRST(&session->ready_new);
+    struct stream *bulk = TAILQ_FIRST(&session->ready_old);
     uint64_t most = pipe_flight(path->pipe);
 
-    if (stream || (most && session->flight >= most))
+    if (most && session->flight >= most)
         return stream;
-    return TAILQ_FIRST(&session->ready_old);
+    return bulk && (!stream || session->new_run >= NEW_RUN_MAX) ? bulk : stream;
 }
 
 static void pump_streams(struct session *session, struct path *path, size_t room)
@@ -189,6 +192,7 @@ static void pump_streams(struct session *session, struct path *path, size_t room
             ready_remove(stream);
             continue;
         }
+        session->new_run = stream->ready == READY_NEW ? session->new_run + 1 : 0;
         sent = stream_send(stream, path, room);
         room = room > sent ? room - sent : 0;
         session->traffic_at = loop_now(session->loop);

@@ -112,6 +112,7 @@ struct session {
     uint64_t next_own, next_theirs; /* indices: id >> 1 */
     struct stream_list ready_new, ready_old, windows;
     uint32_t ready_count;
+    uint32_t new_run;     /* frames sent from ready_new in a row */
     uint32_t urgent;      /* streams in `windows` that must not wait */
     uint64_t unconfirmed; /* bytes received since `windows` were last told */
     uint64_t flight;      /* bytes sent over the active path and not confirmed, of all streams */
