@@ -98,11 +98,17 @@ int cli_ticket_options(const struct cli *cli, struct node_ticket_options *option
 /* Writes a ticket to a file, 0600, whole or not at all. 0 or CLI_FAILURE, told. */
 int cli_write_ticket(const char *path, const char *ticket);
 
-/* A connection to the running process. NULL: *none says whether there is none; otherwise the reason
- * was told. */
-struct control_client *cli_connect(struct cli *cli, bool *none);
-/* One request to it and its answer (a new reference). NULL: told, and *code is the exit code. */
-json_t *cli_ask(struct cli *cli, const char *verb, json_t *args, int *code);
+/* A request to the running process. */
+struct cli_request {
+    const char *verb;
+    json_t *args;            /* NULL: none; taken over in any case */
+    control_event_fn *event; /* NULL: there are none; its arg is the cli */
+    uint32_t silence_ms;     /* how long it may say nothing; 0: CLI_SILENCE_MS */
+};
+#define CLI_SILENCE_MS 30000
+/* Its answer (a new reference). NULL: told, but if none is given and no process runs, *none says so
+ * instead. */
+json_t *cli_ask(struct cli *cli, const struct cli_request *request, bool *none);
 
 /* Opens state and identity; told when it fails. 0 or CLI_FAILURE. */
 int cli_open_state(struct cli *cli, struct state **state, struct identity **identity);

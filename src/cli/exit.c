@@ -19,8 +19,12 @@ static void hint_print(const struct node_ticket_options *options)
     if (!isatty(STDERR_FILENO))
         return;
     fprintf(stderr, "\nOn the other machine, run: adit gateway TICKET\n");
-    fprintf(stderr, "It is good for %u enrolment%s", options->uses, options->uses == 1 ? "" : "s");
-    if (options->ttl_s != 0)
+    if (options->uses == 0)
+        fprintf(stderr, "It lets nobody in who is not admitted yet (adit peers allow)");
+    else
+        fprintf(stderr, "It is good for %u enrolment%s", options->uses,
+                options->uses == 1 ? "" : "s");
+    if (options->uses != 0 && options->ttl_s != 0)
         fprintf(stderr, " within %lld minutes", (long long)(options->ttl_s + 59) / 60);
     fprintf(stderr, ". Ctrl-C ends this exit.\n\n");
 }

@@ -277,47 +277,60 @@ int cli_open_state(struct cli *cli, struct state **state, struct identity **iden
 
 /* --- The running process --- */
 
-struct control_client *cli_connect(struct cli *cli, bool *none)
+/* NULL: *error is why. */
+static struct control_client *connect_to_running(struct cli *cli, char path[PATH_MAX], int *error)
 {
-    char path[PATH_MAX], other[PATH_MAX];
-    int error = -ENAMETOOLONG;
     struct control_client *client = NULL;
+    char other[PATH_MAX];
 
+    *error = -ENAMETOOLONG;
     if (control_path(cli->config, cli->state_dir, cli->state_chosen, path) == 0)
-        client = control_client_open(path, &error);
+        client = control_client_open(path, error);
     /* A node that was started with --state where we were not. */
-    if (client == NULL && (error == -ENOENT || error == -ECONNREFUSED) &&
+    if (client == NULL && (*error == -ENOENT || *error == -ECONNREFUSED) &&
         cli->config->node.control[0] == '\0') {
         int second;
         snprintf(other, sizeof other, "%.4000s/control.sock", cli->state_dir);
         client = control_client_open(other, &second);
     }
-    *none = client == NULL && (error == -ENOENT || error == -ECONNREFUSED);
-    if (client == NULL && !*none)
-        cli_complain("control socket %s: %s", path, err_text(error));
     return client;
 }
 
-json_t *cli_ask(struct cli *cli, const char *verb, json_t *args, int *code)
+static void tell_no_connection(const struct cli *cli, const char *path, int error, bool *none)
 {
-    char errbuf[CONTROL_ERROR_MAX];
-    json_t *result = NULL;
-    bool none;
-    struct control_client *client = cli_connect(cli, &none);
+    bool is_absent = error == -ENOENT || error == -ECONNREFUSED;
 
-    *code = CLI_FAILURE;
+    if (none != NULL)
+        *none = is_absent;
+    if (!is_absent)
+        cli_complain("control socket %s: %s", path, err_text(error));
+    else if (none == NULL)
+        cli_complain("no adit is running here with the state directory %s; start one, or name "
+                     "another with --state DIR",
+                     cli->state_dir);
+}
+
+json_t *cli_ask(struct cli *cli, const struct cli_request *request, bool *none)
+{
+    char path[PATH_MAX] = "", errbuf[CONTROL_ERROR_MAX];
+    uint32_t silence_ms = request->silence_ms != 0 ? request->silence_ms : CLI_SILENCE_MS;
+    json_t *result = NULL;
+    int error;
+    struct control_client *client = connect_to_running(cli, path, &error);
+
+    if (none != NULL)
+        *none = false;
     if (client == NULL) {
-        json_decref(args);
-        if (none)
-            cli_complain("no adit is running here with the state directory %s; start one, or name "
-                         "another with --state DIR",
-                         cli->state_dir);
+        tell_no_connection(cli, path, error, none);
+        json_decref(request->args);
         return NULL;
     }
-    if (control_call(client, verb, args, NULL, NULL, 30000, &result, errbuf) != 0)
-        cli_complain("%s", errbuf);
-    else
-        *code = CLI_OK;
+    int rc = control_call(client, request->verb, request->args, request->event, cli, silence_ms,
+                          &result, errbuf);
     control_client_close(client);
-    return *code == CLI_OK && result == NULL ? json_object() : result;
+    if (rc != 0) {
+        cli_complain("%s", errbuf);
+        return NULL;
+    }
+    return result != NULL ? result : json_object();
 }

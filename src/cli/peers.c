@@ -86,14 +86,9 @@ static json_t *peers_alone(struct cli *cli, const char *verb, const json_t *args
 static json_t *peers_ask(struct cli *cli, const char *verb, json_t *args)
 {
     bool none;
-    int code;
-    struct control_client *client = cli_connect(cli, &none);
-    json_t *result = NULL;
+    json_t *result =
+        cli_ask(cli, &(struct cli_request){.verb = verb, .args = json_incref(args)}, &none);
 
-    if (client != NULL) {
-        control_client_close(client);
-        return cli_ask(cli, verb, args, &code);
-    }
     if (none)
         result = peers_alone(cli, verb, args);
     json_decref(args);

@@ -66,28 +66,15 @@ static int duration_of(const struct cli *cli, const char *option, uint32_t fallb
 
 static int ping_ask(struct cli *cli, json_t *args, uint32_t silence_ms)
 {
-    char errbuf[CONTROL_ERROR_MAX];
-    json_t *result = NULL;
-    bool none;
-    struct control_client *client = cli_connect(cli, &none);
-
-    if (client == NULL) {
-        json_decref(args);
-        if (none)
-            cli_complain("no adit is running here with the state directory %s; start one, or name "
-                         "another with --state DIR",
-                         cli->state_dir);
-        return CLI_FAILURE;
-    }
-    int rc = control_call(client, "ping", args, event_print, cli, silence_ms, &result, errbuf);
-    control_client_close(client);
-    if (rc != 0) {
-        cli_complain("%s", errbuf);
-        return CLI_FAILURE;
-    }
+    json_t *result =
+        cli_ask(cli,
+                &(struct cli_request){
+                    .verb = "ping", .args = args, .event = event_print, .silence_ms = silence_ms},
+                NULL);
     bool good = cli_has(cli, "until-direct")
                     ? json_is_true(json_object_get(result, "direct"))
                     : json_integer_value(json_object_get(result, "answered")) > 0;
+
     json_decref(result);
     return good ? CLI_OK : CLI_FAILURE;
 }

@@ -167,10 +167,10 @@ int status_run(struct cli *cli)
     if (code != 0)
         return code;
     do {
-        json_t *status = cli_ask(cli, "status", NULL, &code);
+        json_t *status = cli_ask(cli, &(struct cli_request){.verb = "status"}, NULL);
         if (status == NULL)
-            return code;
-        if (watch && terminal)
+            return CLI_FAILURE;
+        if (watch && terminal && !cli_has(cli, "json"))
             printf("\033[H\033[2J");
         if (cli_has(cli, "json")) {
             char *text = json_dumps(status, JSON_REAL_PRECISION(12) |

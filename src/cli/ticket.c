@@ -12,20 +12,19 @@
 
 #include "cli/cli.h"
 
-/* malloc'd, or NULL: told. */
-static char *ticket_from_running(struct cli *cli, const struct node_ticket_options *options)
+/* malloc'd, or NULL: none runs (*none), or told. */
+static char *ticket_from_running(struct cli *cli, const struct node_ticket_options *options,
+                                 bool *none)
 {
     json_t *addresses = json_array();
     char *ticket = NULL;
-    int code;
 
     for (size_t i = 0; i < options->address_count; i++)
         json_array_append_new(addresses, json_string(options->addresses[i]));
-    json_t *result = cli_ask(cli, "ticket",
-                             json_pack("{s:I, s:I, s:o, s:b}", "uses", (json_int_t)options->uses,
-                                       "ttl", (json_int_t)options->ttl_s, "addresses", addresses,
-                                       "refresh", cli_has(cli, "refresh")),
-                             &code);
+    json_t *args = json_pack("{s:I, s:I, s:o, s:b}", "uses", (json_int_t)options->uses, "ttl",
+                             (json_int_t)options->ttl_s, "addresses", addresses, "refresh",
+                             cli_has(cli, "refresh"));
+    json_t *result = cli_ask(cli, &(struct cli_request){.verb = "ticket", .args = args}, none);
     const char *text = json_string_value(json_object_get(result, "ticket"));
     if (text != NULL)
         ticket = strdup(text);
@@ -33,9 +32,11 @@ static char *ticket_from_running(struct cli *cli, const struct node_ticket_optio
     return ticket;
 }
 
+/* The same by a node for the moment. malloc'd, or NULL: told. */
 static char *ticket_alone(struct cli *cli, const struct node_ticket_options *options)
 {
     char errbuf[CLI_ERROR_MAX] = "out of memory", *ticket = NULL;
+    bool refresh = cli_has(cli, "refresh");
     struct state *state;
     struct identity *identity;
     struct loop *loop;
@@ -46,13 +47,13 @@ static char *ticket_alone(struct cli *cli, const struct node_ticket_options *opt
     loop = loop_new();
     if (loop != NULL)
         node = node_new(loop, cli->config, state, identity, NODE_EXIT, errbuf, sizeof errbuf);
-    if (node == NULL || (cli_has(cli, "refresh") && state_enrol_clear(state) != 0) ||
-        node_ticket(node, options, &ticket, errbuf, sizeof errbuf) != 0)
+    if (node != NULL && refresh && state_enrol_clear(state) != 0)
+        cli_complain("the tickets given out before could not be withdrawn: the state directory "
+                     "must be writable and have room");
+    else if (node == NULL || node_ticket(node, options, &ticket, errbuf, sizeof errbuf) != 0)
         cli_complain("%s", errbuf);
-    if (node != NULL)
-        node_free(node);
-    if (loop != NULL)
-        loop_free(loop);
+    node_free(node);
+    loop_free(loop);
     identity_free(identity);
     state_close(state);
     return ticket;
@@ -72,13 +73,9 @@ int ticket_run(struct cli *cli)
         return code;
     if (!cli_has(cli, "verbose") && cli->config->node.log > LOG_WARN)
         log_set_level(LOG_WARN);
-    struct control_client *client = cli_connect(cli, &none);
-    if (client != NULL) {
-        control_client_close(client);
-        ticket = ticket_from_running(cli, &options);
-    } else if (none) {
+    ticket = ticket_from_running(cli, &options, &none);
+    if (none)
         ticket = ticket_alone(cli, &options);
-    }
     if (ticket == NULL)
         return CLI_FAILURE;
     if (path != NULL)
