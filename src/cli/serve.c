@@ -50,7 +50,7 @@ static void on_stop_signal(evutil_socket_t number, short what, void *arg)
 
     (void)what;
     if (serve->stopping) {
-        log_info("event=stop_at_once signal=%d", (int)number);
+        log_info("event=stop-at-once signal=%d", (int)number);
         loop_stop(serve->loop);
         return;
     }
@@ -91,7 +91,7 @@ static void on_reload_signal(evutil_socket_t number, short what, void *arg)
 
     (void)number, (void)what;
     if (config_reload(arg, &restart, errbuf, sizeof errbuf) != 0)
-        log_error("event=reload_failed error=\"%s\"", errbuf);
+        log_error("event=reload-failed error=\"%s\"", errbuf);
     else if (restart != NULL && restart[0] != '\0')
         log_warn("event=reloaded restart_needed_for=\"%s\"", restart);
     else
@@ -196,7 +196,7 @@ int cli_serve(struct cli *cli, unsigned roles, const struct serve_hooks *hooks)
     umask(077);
     descriptors_raise();
     for (size_t i = 0; config_note(cli->config, i) != NULL; i++)
-        log_warn("event=config_note text=\"%s\"", config_note(cli->config, i));
+        log_warn("event=config-note text=\"%s\"", config_note(cli->config, i));
     code = serve_begin(&serve, roles);
     if (code == 0)
         code = hooks->ready(cli, serve.node, identity_id(serve.identity));

@@ -94,7 +94,7 @@ static int file_replace(const struct state *state, const char *name, char *text)
         unlinkat(state->dir_fd, tmp, 0);
 out:
     if (rc != 0)
-        log_error("event=state_write_failed file=%s/%s error=\"%s\"", state->dir, name,
+        log_error("event=state-write-failed file=%s/%s error=\"%s\"", state->dir, name,
                   err_text(rc));
     if (fd >= 0)
         close(fd);
@@ -200,7 +200,7 @@ static int directory_lock(struct state *state, char *errbuf, size_t errlen)
     }
     int len = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
     if (ftruncate(state->lock_fd, 0) != 0 || pwrite(state->lock_fd, pid, (size_t)len, 0) != len)
-        log_debug("event=lock_pid_failed"); /* the lock holds all the same */
+        log_debug("event=lock-pid-failed"); /* the lock holds all the same */
     return 0;
 }
 

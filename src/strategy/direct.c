@@ -168,7 +168,7 @@ static void on_try_up(struct pipe *pipe, void *arg)
     try->pipe = NULL;
     direct->active--;
     try_format(try, text);
-    log_debug("strategy=direct candidate=%s result=proven ms=%llu", text,
+    log_debug("event=try strategy=direct candidate=%s result=proven ms=%llu", text,
               (unsigned long long)((loop_now(direct->env->loop) - try->since) / MS_US));
     defer_soon(direct->env->loop, &direct->step);
     direct->events->proven(direct->arg, pipe, text); /* may cancel us */
@@ -186,7 +186,8 @@ static void on_try_end(struct pipe *pipe, int why, void *arg)
     if (why == 0)
         why = ADIT_ETRUNC;
     try_format(try, text);
-    log_debug("strategy=direct candidate=%s result=failed why=\"%s\" ms=%llu", text, err_text(why),
+    log_debug("event=try strategy=direct candidate=%s result=failed why=\"%s\" ms=%llu", text,
+              err_text(why),
               (unsigned long long)((loop_now(direct->env->loop) - try->since) / MS_US));
     note_failure(direct, why, text);
     timer_cancel(direct->env->loop, &direct->pace); /* the next one at once */
@@ -214,7 +215,8 @@ static bool begin_try(struct direct *direct, struct direct_try *try)
     }
     why = errno ? -errno : -ENOMEM;
     try_format(try, text);
-    log_debug("strategy=direct candidate=%s result=failed why=\"%s\" ms=0", text, err_text(why));
+    log_debug("event=try strategy=direct candidate=%s result=failed why=\"%s\" ms=0", text,
+              err_text(why));
     note_failure(direct, why, text);
     return false;
 }
@@ -283,7 +285,7 @@ static void on_resolved(void *arg, const struct addr *addrs, size_t count, const
         char text[ATTEMPT_TEXT_MAX];
 
         snprintf(text, sizeof(text), "%.64s: %s", lookup->name, why ? why : "no address");
-        log_debug("strategy=direct name=%s result=failed why=\"%s\"", lookup->name,
+        log_debug("event=try strategy=direct name=%s result=failed why=\"%s\"", lookup->name,
                   why ? why : "no address");
         note_failure(direct, -EHOSTUNREACH, text);
     }

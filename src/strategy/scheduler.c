@@ -104,16 +104,6 @@ struct scheduler {
     struct entry entries[CONFIG_STRATEGIES];
 };
 
-const struct strategy *strategy_find(enum config_strategy id)
-{
-    return table[id];
-}
-
-const char *strategy_name(enum config_strategy id)
-{
-    return names[id];
-}
-
 /* --- When --- */
 
 static uint64_t pause_us(const struct scheduler *scheduler)
@@ -196,8 +186,8 @@ static void log_failure(struct scheduler *scheduler)
 {
     bool news = strcmp(scheduler->text, scheduler->logged) != 0;
 
-    log_at(news ? LOG_INFO : LOG_DEBUG, "peer=%s path=none why=\"%s\" rounds=%u", scheduler->label,
-           scheduler->text, scheduler->failures);
+    log_at(news ? LOG_INFO : LOG_DEBUG, "event=no-path peer=%s why=\"%s\" rounds=%u",
+           scheduler->label, scheduler->text, scheduler->failures);
     memcpy(scheduler->logged, scheduler->text, sizeof(scheduler->logged));
 }
 
@@ -228,8 +218,8 @@ static void on_proven(void *arg, struct pipe *pipe, const char *candidate)
     char text[ATTEMPT_TEXT_MAX];
     struct round *round, *next;
 
-    log_debug("peer=%s strategy=%s candidate=\"%s\" result=path ms=%llu", scheduler->label,
-              strategy->name, candidate,
+    log_debug("event=attempt peer=%s strategy=%s candidate=\"%s\" result=path ms=%llu",
+              scheduler->label, strategy->name, candidate,
               (unsigned long long)((loop_now(scheduler->env->loop) - slot->since) / MS_US));
     snprintf(text, sizeof(text), "%s", candidate); /* the attempt may own it */
     entry->worked = true;
@@ -256,7 +246,7 @@ static void on_over(void *arg, int why, const char *text)
 
     slot->attempt = NULL;
     entry_failed(scheduler, entry, why, text);
-    log_debug("peer=%s strategy=%s candidate=\"%s\" result=failed why=\"%s\" ms=%llu",
+    log_debug("event=attempt peer=%s strategy=%s candidate=\"%s\" result=failed why=\"%s\" ms=%llu",
               scheduler->label, slot->strategy->name, text, err_text(why),
               (unsigned long long)((loop_now(scheduler->env->loop) - slot->since) / MS_US));
     slot_end(slot);
@@ -292,7 +282,7 @@ static void slot_start(struct slot *slot)
     if (slot->attempt)
         return;
     entry_failed(scheduler, entry, 0, why);
-    log_debug("peer=%s strategy=%s result=failed why=\"%s\"", scheduler->label,
+    log_debug("event=attempt peer=%s strategy=%s result=failed why=\"%s\"", scheduler->label,
               slot->strategy->name, why);
     slot_end(slot);
 }

@@ -86,8 +86,4 @@ struct strategy {
     void (*cancel)(struct attempt *attempt); /* ends it, untold; pipes that are not up are reset */
 };
 
-/* All strategies that this program has. NULL: not in this version. */
-const struct strategy *strategy_find(enum config_strategy id);
-const char *strategy_name(enum config_strategy id);
-
 #endif
