@@ -57,7 +57,6 @@ struct control_server *control_server_new(struct loop *loop, const char *path,
                                           size_t errlen);
 /* Closes all connections and removes the socket. Requests not yet answered still have to be. */
 void control_server_free(struct control_server *server);
-const char *control_server_path(const struct control_server *server);
 
 /* Ends the request. result: its reference is taken; NULL is an empty object. */
 void control_answer(struct control_request *request, json_t *result);

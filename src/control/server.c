@@ -367,11 +367,6 @@ fail:
     return NULL;
 }
 
-const char *control_server_path(const struct control_server *server)
-{
-    return server->path;
-}
-
 void control_server_free(struct control_server *server)
 {
     struct stat st;

@@ -70,14 +70,10 @@ static int telling(enum answer answer)
     return 0;
 }
 
-enum answer dial_more_telling(enum answer a, enum answer b)
-{
-    return telling(a) >= telling(b) ? a : b;
-}
-
 static void note(struct dial *dial, enum answer answer)
 {
-    dial->answer = dial_more_telling(dial->answer, answer);
+    if (telling(answer) > telling(dial->answer))
+        dial->answer = answer;
 }
 
 static const struct pipe_events attempt_events;

@@ -71,7 +71,4 @@ void dial_clear(struct dial *dial, struct loop *loop);
  * harmless. */
 void dial_cancel(struct dial *dial);
 
-/* Of two failures, the one that tells a user more. */
-enum answer dial_more_telling(enum answer a, enum answer b);
-
 #endif

@@ -234,7 +234,7 @@ static void on_socket_state(void *arg, ares_socket_t fd, int readable, int writa
     struct channel *channel = arg;
     struct channel_socket *sock;
     DL_SEARCH_SCALAR(channel->sockets, sock, fd, fd);
-    if (sock) {
+    if (sock && sock->event) {
         event_free(sock->event);
         sock->event = NULL;
     }

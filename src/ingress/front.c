@@ -267,11 +267,6 @@ void conn_note_denied(struct conn *conn)
              (unsigned long long)front->stats.denied);
 }
 
-static bool conn_is_in_socks(const struct conn *conn)
-{
-    return conn->state >= CONN_SOCKS_GREETING && conn->state <= CONN_SOCKS_REQUEST;
-}
-
 static void on_client_message(struct pipe *client, const struct slice *data,
                               const struct addr *from, void *arg)
 {

@@ -44,6 +44,12 @@ struct conn {
     uint64_t deadline;
 };
 
+/* In the conversation before a SOCKS request is whole. */
+static inline bool conn_is_in_socks(const struct conn *conn)
+{
+    return conn->state >= CONN_SOCKS_GREETING && conn->state <= CONN_SOCKS_REQUEST;
+}
+
 TAILQ_HEAD(conn_list, conn);
 
 /* Clients whose time is limited, in the order in which it runs out: one timer for all, since all in

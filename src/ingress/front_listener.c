@@ -25,8 +25,7 @@ static const char *remedy_for(int error)
     switch (-error) {
     case EADDRINUSE:
         return "another program, or another adit, listens there; stop it, or choose another "
-               "address "
-               "with gateway.listen";
+               "address with gateway.listen";
     case EADDRNOTAVAIL:
         return "this machine has no such address; choose another with gateway.listen";
     case EACCES:

@@ -83,8 +83,8 @@ static const struct {
                          "Start the peer with `adit exit', and let it admit this node (`adit peers "
                          "allow')."},
     [ANSWER_NO_PATH] = {503, "destination_unavailable",
-                        "Check that the peer is running and reachable; `adit status' and `adit "
-                        "doctor' say more."},
+                        "Check that the peer is running and reachable; `adit status' says "
+                        "more."},
     [ANSWER_PEER_LOST] = {502, "connection_terminated",
                           "Try again: the peer restarted or stopped."},
     [ANSWER_BAD_REQUEST] = {400, "http_request_error", "Check the address."},

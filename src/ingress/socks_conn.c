@@ -138,11 +138,6 @@ static ssize_t feed_message(struct conn *conn, const uint8_t *data, size_t len)
     return 0;
 }
 
-static bool is_talking(const struct conn *conn)
-{
-    return conn->state >= CONN_SOCKS_GREETING && conn->state <= CONN_SOCKS_REQUEST;
-}
-
 static size_t give_up(struct conn *conn, size_t len, ssize_t why)
 {
     conn_note_malformed(conn, err_text((int)why));
@@ -176,7 +171,7 @@ size_t socks_feed(struct conn *conn, const uint8_t *data, size_t len)
 
     if (conn->partial_len > 0)
         at = feed_partial(conn, data, len);
-    while (at < len && is_talking(conn) && conn->partial_len == 0) {
+    while (at < len && conn_is_in_socks(conn) && conn->partial_len == 0) {
         ssize_t n = feed_message(conn, data + at, len - at);
         if (n < 0)
             return give_up(conn, len, n);

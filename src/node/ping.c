@@ -22,7 +22,7 @@ struct ping_job {
     uint64_t timeout_us;
     struct timer timer;
     struct defer finish;
-    bool probing;
+    bool probing, too_many;
     size_t expected, count;
     struct node_ping results[SESSION_PATHS_MAX];
     node_ping_cb *cb;
@@ -96,6 +96,8 @@ static void on_timer(void *arg)
 
     if (job->probing)
         job_end(job, "the path was lost");
+    else if (job->too_many)
+        job_end(job, "too many pings are under way");
     else if (!peer)
         job_end(job, "that peer is not connected, and this node does not know where it is");
     else
@@ -165,9 +167,9 @@ void node_ping(struct node *node, const struct node_id *id, uint64_t timeout_us,
     defer_init(&job->finish, on_finish, job);
     LIST_INSERT_HEAD(&node->pings, job, link);
     node->ping_count++;
-    timer_set_in(node->loop, &job->timer,
-                 job->peer && node->ping_count <= NODE_PINGS_MAX ? timeout_us : 0);
-    if (!job->peer || node->ping_count > NODE_PINGS_MAX)
+    job->too_many = node->ping_count > NODE_PINGS_MAX;
+    timer_set_in(node->loop, &job->timer, job->peer && !job->too_many ? timeout_us : 0);
+    if (!job->peer || job->too_many)
         return;
     job_probe(job);
     node_peer_update(job->peer);

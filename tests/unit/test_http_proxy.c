@@ -385,7 +385,7 @@ static void no_connection(void **state)
             fake_answer(&fake, 0, ANSWER_NO_PATH);
         assert_memory_equal(client.got, "HTTP/1.1 503 ", 13);
         assert_non_null(strstr(client.got, "Retry-After"));
-        assert_non_null(strstr(client.got, "adit doctor"));
+        assert_non_null(strstr(client.got, "adit status"));
         assert_false(client.eof); /* the next may succeed */
         peer_forget(&client);
         fake.refuse_with = ANSWER_OK;
