@@ -322,7 +322,7 @@ static void learn(struct node_peer *peer, struct pipe *pipe, const struct hello 
                 snprintf(peer->refusal, sizeof(peer->refusal), "%s",
                          "the peer is not an exit, or has not admitted this node: ask its owner "
                          "for a ticket");
-                log_warn("peer=%s problem=\"%s\"", peer->label, peer->refusal);
+                log_warn("event=not-an-exit peer=%s problem=\"%s\"", peer->label, peer->refusal);
             }
         }
     }
@@ -390,6 +390,8 @@ static void on_failed(void *arg, int why, enum close_code code, const char *text
             node_peer_refused(peer, text);
     } else {
         log_debug("event=greeting-failed peer=%s why=\"%s\"", peer ? peer->label : "-", text);
+        listen_refused(greeting->handshake, greeting->pipe);
+        greeting->handshake = NULL;
     }
     greeting_free(greeting);
 }

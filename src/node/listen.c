@@ -9,7 +9,9 @@
  * network leaves room for the others.
  *
  * A handshake is: accepted, proven (its pipe has been handed over), done. Its place counts until
- * done, so that greetings that are never finished are bounded too.
+ * done, so that greetings that are never finished are bounded too. One that is refused has its place
+ * until the connection has ended: closing it takes a while when the other side does not, and it
+ * holds its TLS state that long.
  *
  * The port of a listener with port 0 is picked once and kept in the state, since tickets name it.
  * When somebody else has it at a later start, another is picked for this run, with a warning: the
@@ -32,7 +34,7 @@
 struct handshake {
     LIST_ENTRY(handshake) link;
     struct listen *listen;
-    struct pipe *pipe; /* NULL: handed over */
+    struct pipe *pipe; /* NULL: handed over, and not refused */
     uint64_t prefix;   /* of the source; see prefix_of() */
     struct addr from;
 };
@@ -112,6 +114,21 @@ static void on_end(struct pipe *pipe, int why, void *arg)
     log_debug("event=handshake-failed from=%s why=\"%s\"", addr_format(&handshake->from, from),
               err_text(why ? why : ADIT_ETRUNC));
     listen_done(handshake);
+}
+
+static void on_refused_end(struct pipe *pipe, int why, void *arg)
+{
+    (void)pipe;
+    (void)why;
+    listen_done(arg);
+}
+
+static const struct pipe_events refused_events = {.end = on_refused_end};
+
+void listen_refused(struct handshake *handshake, struct pipe *pipe)
+{
+    handshake->pipe = pipe;
+    pipe_add_listener(pipe, &refused_events, handshake);
 }
 
 static bool has_place(struct listen *listen, uint64_t prefix, const struct addr *from)
@@ -282,6 +299,7 @@ void listen_stop(struct listen *listen)
         if (!handshake->pipe)
             continue;
         pipe_del_listener(handshake->pipe, &handshake_events, handshake);
+        pipe_del_listener(handshake->pipe, &refused_events, handshake);
         pipe_abort(handshake->pipe, ADIT_ECLOSED);
         listen_done(handshake);
     }

@@ -35,7 +35,7 @@ struct listen_options {
 
 struct listen_events {
     /* A connection has proven its key (tls_peer()); the pipe is the callee's, who calls
-     * listen_done() when the greetings are exchanged or have failed. */
+     * listen_done() when the greetings are exchanged, listen_refused() when they have failed. */
     void (*proven)(void *arg, struct pipe *pipe, struct handshake *handshake);
 };
 
@@ -43,13 +43,15 @@ struct listen_events {
 struct listen *listen_new(struct loop *loop, const struct listen_options *options,
                           const struct listen_events *events, void *arg, char *errbuf,
                           size_t errlen);
-/* Takes no more; what has not proven itself is dropped. */
+/* Takes no more; what has not proven itself or was refused is dropped. */
 void listen_stop(struct listen *listen);
 /* Handshakes handed out must be done before. */
 void listen_free(struct listen *listen);
 
 /* The handshake's place is free again. */
 void listen_done(struct handshake *handshake);
+/* It will be when the pipe, which the caller has closed, has ended. */
+void listen_refused(struct handshake *handshake, struct pipe *pipe);
 
 /* Where it listens, ports resolved. */
 size_t listen_count(const struct listen *listen);

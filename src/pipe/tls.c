@@ -222,6 +222,8 @@ static void tls_finish(struct tls_pipe *tls)
         uint32_t wait = tls->linger_ms < DISCARD_MAX_MS ? tls->linger_ms : DISCARD_MAX_MS;
 
         timer_set_in(tls->base.loop, &tls->timer, wait * MS_US);
+        tls->socket.in_from = tls->socket.in_to = 0; /* nobody reads it any more */
+        tls_socket_trim(&tls->socket);
         if (tls->socket.readable)
             defer_soon(tls->base.loop, &tls->work);
     }

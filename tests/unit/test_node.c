@@ -15,9 +15,11 @@
 #include <string.h>
 
 #include "config/ticket.h"
+#include "crypto/tls_context.h"
 #include "ingress/socks.h"
 #include "node/node_int.h"
 #include "pipe/tcp.h"
+#include "pipe/tls.h"
 
 #define LIMIT_US (10 * SEC_US)
 
@@ -690,6 +692,39 @@ static void strangers(void **state)
     end(&f);
 }
 
+/* One who knows the exit's ID, is refused, and does not close: has its place until it does. */
+static void refused_place(void **state)
+{
+    struct fixture f;
+    struct tls_context *tls;
+    struct addr at;
+    struct pipe *pipe;
+
+    (void)state;
+    begin(&f);
+    at = node_listener_at(f.exit.node, 0).addr;
+    tls = tls_context_new(f.gateway.identity);
+    assert_non_null(tls);
+    pipe = tls_open(f.loop, tls, &at, identity_id(f.exit.identity), NULL);
+    assert_non_null(pipe);
+    pipe_send(pipe, "no hello", 8, false);
+    UNTIL(&f, pipe->flags & PIPE_GOT_EOF);
+    run(&f, 20 * MS_US);
+    assert_int_equal(listen_stats(f.exit.node->listen)->handshakes, 1);
+    pipe_close(pipe);
+    UNTIL(&f, listen_stats(f.exit.node->listen)->handshakes == 0);
+    /* A stop does not wait for the next one. */
+    pipe = tls_open(f.loop, tls, &at, identity_id(f.exit.identity), NULL);
+    pipe_send(pipe, "no hello", 8, false);
+    UNTIL(&f, pipe->flags & PIPE_GOT_EOF);
+    run(&f, 20 * MS_US);
+    side_kill(&f.exit);
+    pipe_abort(pipe, -ECANCELED);
+    run(&f, 20 * MS_US);
+    end(&f);
+    tls_context_free(tls);
+}
+
 /* New rules hold for what comes; an exit that does not exist changes nothing. */
 static void reload(void **state)
 {
@@ -762,6 +797,7 @@ int main(void)
         cmocka_unit_test(status_and_ping),
         cmocka_unit_test(own_ticket),
         cmocka_unit_test(strangers),
+        cmocka_unit_test(refused_place),
         cmocka_unit_test(reload),
         cmocka_unit_test(private_addresses),
     };
