@@ -3,8 +3,8 @@
  * Theory of operation
  *
  * What goes out, and in which order. The pump runs at the end of a turn (defer_soon). Control
- * frames go first, then streams in turn, a frame each; streams that have sent little since they
- * were quiet are served before bulk (`ready_new`). The path's pipe keeps its own queue short
+ * frames go first, then streams in turn, TURN_BYTES each; streams that have sent little since they
+ * were quiet are served before bulk (`ready_new`), a frame each. The path's pipe keeps its own queue short
  * (pipe_room()), so what is urgent is never far behind. WINDOW goes out at once when a quarter of a
  * window is due or CONFIRM_BYTES have come, else with the next thing sent, or after a quarter of
  * the round trip (ACK_MIN_US to ACK_MAX_US).
@@ -22,6 +22,7 @@
 
 #define ACK_MIN_US (5 * MS_US)
 #define ACK_MAX_US (25 * MS_US)
+#define TURN_BYTES ((size_t)64 * 1024) /* of a bulk stream: the other end writes them at once */
 #define NEW_RUN_MAX \
     16 /* frames of quiet streams in a row while bulk waits: many of them must not starve it */
 
@@ -186,15 +187,20 @@ static void pump_streams(struct session *session, struct path *path, size_t room
     struct stream *stream;
 
     while (room > 0 && session->active == path && (stream = next_stream(session, path))) {
-        size_t sent;
+        size_t sent, turn = 0;
 
         if (!stream_has_work(stream)) {
             ready_remove(stream);
             continue;
         }
         session->new_run = stream->ready == READY_NEW ? session->new_run + 1 : 0;
-        sent = stream_send(stream, path, room);
-        room = room > sent ? room - sent : 0;
+        do {
+            sent = stream_send(stream, path, room);
+            room = room > sent ? room - sent : 0;
+            turn += sent;
+        } while (sent > 0 && room > 0 && turn < TURN_BYTES && stream->session &&
+                 stream->ready == READY_OLD && stream_has_work(stream) &&
+                 session->active == path && next_stream(session, path) == stream);
         session->traffic_at = loop_now(session->loop);
         if (!stream->session)
             continue;
