@@ -25,8 +25,8 @@ struct session_config {
     uint64_t hold_us;         /* how long a session without any path waits (path.hold) */
     uint64_t connect_wait_us; /* how long a new stream waits for a first path (path.connect_wait) */
     uint64_t suspect_us;      /* shortest silence, while something is due, after which a path is
-                                 suspected (path.suspect) */
-    uint64_t keepalive_us;    /* probe of an idle path (path.keepalive) */
+                                 suspected (path.probe_min) */
+    uint64_t keepalive_us;    /* probe of an idle path (path.probe_idle) */
     uint64_t rekey_us;        /* age of a path after which a fresh one is asked for */
     uint64_t rekey_bytes;     /* and bytes */
     uint32_t max_streams;     /* open at once, each side's counted apart (session.max_streams) */
