@@ -4,12 +4,15 @@
  *
  * Who dialled us has proven a key; whether it may have a session is decided here, once a path:
  *
- *     admitted        by the state or by a [peer] section with admit = yes
- *     enrolling       it shows the secret of a ticket of ours, and we are an exit; that admits it,
- *                     and uses the ticket up once
- *     known           a peer that we use or that the configuration names; it may call us back,
- *                     without being let out
- *     anybody else    refused, with the reason in words that its user can act on
+ *     admitted     by the state or by a [peer] section with admit = yes
+ *     enrolling    it shows the secret of a ticket of ours, and we are an exit; that admits it, and
+ *                  uses the ticket up once
+ *     known        a peer that we use or that the configuration names; it may call us back, without
+ *                  being let out
+ *     anybody else refused, with the reason in words that its user can act on
+ *
+ * Who was revoked comes back by `adit peers allow` only: a ticket that has uses left does not undo
+ * what its owner decided. (It does let in a new key; the owner can withdraw tickets too.)
  *
  * The secret is used before our hello is sent: should that be lost, the peer is admitted by its ID
  * when it comes again.
@@ -74,6 +77,7 @@ enum close_code admission_judge(struct node *node, const struct node_id *id,
                                 const struct hello *hello)
 {
     const struct state_peer *entry = state_peer(node->state, id);
+    bool revoked = entry && !entry->admitted && strcmp(entry->how, "enrolled") != 0;
     enum close_code code;
     char text[NODE_ID_TEXT_LEN + 1];
 
@@ -81,7 +85,7 @@ enum close_code admission_judge(struct node *node, const struct node_id *id,
         return CLOSE_SELF;
     if ((entry && entry->admitted) || config_admits(node, id))
         return CLOSE_OK;
-    if (hello->has_secret) {
+    if (hello->has_secret && !revoked) {
         code = enrol(node, id, hello);
         if (code == CLOSE_OK) {
             log_info("event=enrolled peer=%s name=%s", node_id_format(id, text),
@@ -89,7 +93,7 @@ enum close_code admission_judge(struct node *node, const struct node_id *id,
             return CLOSE_OK;
         }
     } else {
-        code = entry && strcmp(entry->how, "enrolled") != 0 ? CLOSE_REVOKED : CLOSE_NOT_ADMITTED;
+        code = revoked ? CLOSE_REVOKED : CLOSE_NOT_ADMITTED;
     }
     if (is_known(node, id, entry))
         return CLOSE_OK;

@@ -692,6 +692,26 @@ static void strangers(void **state)
     end(&f);
 }
 
+/* A ticket with uses left does not bring back who was revoked, only the owner does. */
+static void revoked_with_ticket(void **state)
+{
+    struct fixture f;
+    struct hello hello = {.has_secret = true};
+    const struct node_id *id;
+
+    (void)state;
+    begin(&f);
+    id = identity_id(f.gateway.identity);
+    assert_int_equal(state_enrol_new(f.exit.state, 3, 0, node_wall_s(), hello.secret), 0);
+    assert_int_equal(admission_judge(f.exit.node, id, &hello), CLOSE_OK);
+    assert_int_equal(state_peer_revoke(f.exit.state, id), 0);
+    assert_int_equal(admission_judge(f.exit.node, id, &hello), CLOSE_REVOKED);
+    assert_int_equal(state_enrol_check(f.exit.state, hello.secret, node_wall_s()), ENROL_OK);
+    assert_int_equal(state_peer_allow(f.exit.state, id, NULL, "command", node_wall_s()), 0);
+    assert_int_equal(admission_judge(f.exit.node, id, &hello), CLOSE_OK);
+    end(&f);
+}
+
 /* One who knows the exit's ID, is refused, and does not close: has its place until it does. */
 static void refused_place(void **state)
 {
@@ -797,6 +817,7 @@ int main(void)
         cmocka_unit_test(status_and_ping),
         cmocka_unit_test(own_ticket),
         cmocka_unit_test(strangers),
+        cmocka_unit_test(revoked_with_ticket),
         cmocka_unit_test(refused_place),
         cmocka_unit_test(reload),
         cmocka_unit_test(private_addresses),
