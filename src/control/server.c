@@ -30,6 +30,8 @@
 #include "control/control.h"
 #include "control/socket.h"
 
+#define ACCEPT_REST_MS 100
+
 struct client {
     struct client *next, **prev;
     struct control_server *server;
@@ -54,6 +56,7 @@ struct control_server {
     dev_t device; /* of our socket file, so that only it is removed */
     ino_t inode;
     struct evconnlistener *listener;
+    struct timer rest; /* of the listener, when a connection could not be taken */
     struct client *clients;
     unsigned client_count;
 };
@@ -270,6 +273,23 @@ fail:
     evutil_closesocket(fd);
 }
 
+/* Out of descriptors or memory. The connection waits in the kernel, and without a rest we would be
+ * called for it without end. */
+static void on_accept_error(struct evconnlistener *listener, void *arg)
+{
+    struct control_server *server = arg;
+
+    evconnlistener_disable(listener);
+    timer_set_in(server->loop, &server->rest, ACCEPT_REST_MS * MS_US);
+}
+
+static void on_rested(void *arg)
+{
+    struct control_server *server = arg;
+
+    evconnlistener_enable(server->listener);
+}
+
 /* Removes a socket file that nobody listens on. 0, or ADIT_EBUSY when somebody does. */
 static int leftover_remove(const char *path)
 {
@@ -352,8 +372,11 @@ struct control_server *control_server_new(struct loop *loop, const char *path,
     server->inode = st.st_ino;
     server->listener = evconnlistener_new(loop_base(loop), on_accept, server,
                                           LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
-    if (server->listener != NULL)
+    if (server->listener != NULL) {
+        timer_init(&server->rest, on_rested, server);
+        evconnlistener_set_error_cb(server->listener, on_accept_error);
         return server;
+    }
     rc = -ENOMEM;
     unlink(path);
 fail:
@@ -381,6 +404,7 @@ void control_server_free(struct control_server *server)
             evbuffer_write(out, bufferevent_getfd(client->bev));
         client_free(client);
     }
+    timer_cancel(server->loop, &server->rest);
     evconnlistener_free(server->listener);
     if (lstat(server->path, &st) == 0 && st.st_dev == server->device && st.st_ino == server->inode)
         unlink(server->path);

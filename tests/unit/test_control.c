@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -534,12 +535,40 @@ static void test_paths(void **state)
     config_free(config);
 }
 
+/* Out of descriptors: the server rests rather than spins, and serves who waited when there are some
+ * again. */
+static void test_no_descriptors(void **state)
+{
+    int fd, spare[64], count = 0;
+    struct rlimit old, low;
+    unsigned turns = 0;
+
+    (void)state;
+    fd = dial();
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+    low = old;
+    low.rlim_cur = (rlim_t)fd + 2;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+    while (count < 64 && (spare[count] = dup(fd)) >= 0)
+        count++;
+    assert_true(write(fd, "{\"verb\":\"echo\"}\n", 16) == 16);
+    for (uint64_t end = loop_refresh(loop) + SEC_US / 2; loop_refresh(loop) < end; turns++)
+        loop_turn(loop, SEC_US / 2);
+    assert_in_range(turns, 1, 50);
+    while (count > 0)
+        close(spare[--count]);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+    assert_non_null(strstr(talk(fd, NULL, 1), "\"ok\":true"));
+    close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_requests, setup, teardown),
         cmocka_unit_test_setup_teardown(test_late, setup, teardown),
         cmocka_unit_test_setup_teardown(test_limits, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_no_descriptors, setup, teardown),
         cmocka_unit_test_setup_teardown(test_second_server, setup, teardown),
         cmocka_unit_test_setup_teardown(test_client, setup, teardown),
         cmocka_unit_test_setup_teardown(test_verbs, setup, teardown),
