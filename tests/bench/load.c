@@ -49,7 +49,7 @@
 enum {
     MARKS_MAX = 16,
     OPENING_MAX = 256, /* connections being made at once */
-    STALL_MS = 60000,  /* no progress for so long is a failure */
+    STALL_MS = 150000, /* no progress for so long is a failure */
 };
 
 static struct sockaddr_storage socks_addr, to_addr;
