@@ -4,10 +4,10 @@
  *
  * What goes out, and in which order. The pump runs at the end of a turn (defer_soon). Control
  * frames go first, then streams in turn, TURN_BYTES each; streams that have sent little since they
- * were quiet are served before bulk (`ready_new`), a frame each. The path's pipe keeps its own queue short
- * (pipe_room()), so what is urgent is never far behind. WINDOW goes out at once when a quarter of a
- * window is due or CONFIRM_BYTES have come, else with the next thing sent, or after a quarter of
- * the round trip (ACK_MIN_US to ACK_MAX_US).
+ * were quiet are served before bulk (`ready_new`), a frame each. The path's pipe keeps its own
+ * queue short (pipe_room()), so what is urgent is never far behind. WINDOW goes out at once when a
+ * quarter of a window is due or CONFIRM_BYTES have come, else with the next thing sent, or after a
+ * quarter of the round trip (ACK_MIN_US to ACK_MAX_US).
  *
  * The queue that matters may be at the other end, in front of a peer that is slower than the
  * network: so bulk waits while more is under way than the path's pipe thinks useful
@@ -182,9 +182,12 @@ static struct stream *next_stream(struct session *session, const struct path *pa
     return bulk && (!stream || session->new_run >= NEW_RUN_MAX) ? bulk : stream;
 }
 
+/* Serves streams while there is room; bulk only while a whole frame fits, so that a turn's frames
+ * leave in full segments. */
 static void pump_streams(struct session *session, struct path *path, size_t room)
 {
     struct stream *stream;
+    bool first = true;
 
     while (room > 0 && session->active == path && (stream = next_stream(session, path))) {
         size_t sent, turn = 0;
@@ -193,14 +196,17 @@ static void pump_streams(struct session *session, struct path *path, size_t room
             ready_remove(stream);
             continue;
         }
+        if (!first && stream->ready == READY_OLD && room < FRAME_BYTES_MAX)
+            break;
+        first = false;
         session->new_run = stream->ready == READY_NEW ? session->new_run + 1 : 0;
         do {
             sent = stream_send(stream, path, room);
             room = room > sent ? room - sent : 0;
             turn += sent;
-        } while (sent > 0 && room > 0 && turn < TURN_BYTES && stream->session &&
-                 stream->ready == READY_OLD && stream_has_work(stream) &&
-                 session->active == path && next_stream(session, path) == stream);
+        } while (sent > 0 && room >= FRAME_BYTES_MAX && turn < TURN_BYTES && stream->session &&
+                 stream->ready == READY_OLD && stream_has_work(stream) && session->active == path &&
+                 next_stream(session, path) == stream);
         session->traffic_at = loop_now(session->loop);
         if (!stream->session)
             continue;

@@ -23,8 +23,8 @@
 #include "base/log.h"
 #include "session/session_int.h"
 
-#define BUSY_US         (5 * SEC_US)  /* after stream traffic, how long the session counts as busy */
-#define STALE_KEEP_US   (5 * SEC_US)  /* a path with old keys stays so long beside its successor */
+#define BUSY_US         (5 * SEC_US) /* after stream traffic, how long the session counts as busy */
+#define STALE_KEEP_US   (5 * SEC_US) /* a path with old keys stays so long beside its successor */
 #define WAITING_TICK_US (250 * MS_US) /* looks at waiting opens while there is no path */
 
 static void on_tick(void *arg);

@@ -35,8 +35,8 @@
 #include "session/opening.h"
 #include "session/session_int.h"
 
-#define AHEAD_BYTES        ((uint64_t)64 * 1024)  /* taken from a source beyond the peer's credit */
-#define UNSENT_BYTES       ((uint64_t)512 * 1024) /* and ahead of what has been sent */
+#define AHEAD_BYTES        ((uint64_t)64 * 1024) /* taken from a source beyond the peer's credit */
+#define UNSENT_BYTES       ((uint64_t)32 * BLOCK_READ_BYTES) /* and ahead of what has been sent */
 #define UNSENT_ALL_BYTES   ((uint64_t)8 * 1024 * 1024) /* the same, shared by all ready streams */
 #define UNSENT_MIN_BYTES   ((uint64_t)32 * 1024)
 #define WINDOW_GROW_MIN_US (4 * MS_US)
@@ -302,8 +302,8 @@ static void send_in_place(struct path *path, uint8_t *payload, size_t len, const
 static bool more_follows(const struct session *session, const struct stream *stream, size_t room,
                          size_t sent)
 {
-    if (room <= sent)
-        return false;
+    if (room < sent + FRAME_BYTES_MAX)
+        return false; /* the pump stops here, see pump_streams() */
     return session->ready_count > 1 || stream_has_work(stream) || !TAILQ_EMPTY(&session->windows);
 }
 
