@@ -314,7 +314,7 @@ def reload(t):
     e.p.send_signal(signal.SIGHUP)
     e.expect_log("exit.conf:2")
     g.p.send_signal(signal.SIGHUP)
-    time.sleep(0.3)
+    g.expect_log("event=reloaded")
     check(e.running() and g.running() and held.running(), "all run on")
     held.p.terminate()
     held.result()
