@@ -79,16 +79,24 @@ const struct cli_verb cli_verbs[] = {
      "one exit is known. Prints `ready: socks5://ADDRESS:PORT' when applications may connect.\n"},
     {"node", "", "run all roles that the configuration has", node_run, NULL, 0, 0,
      "The configuration's sections [exit] and [gateway] say which.\n"},
-    {"ticket", "", "print a new ticket of this node", ticket_run, ticket_options, 0, 0, NULL},
+    {"ticket", "", "print a new ticket of this node", ticket_run, ticket_options, 0, 0,
+     "The running process makes it; where none runs, it is made for the next one. Give it to one\n"
+     "person: whoever has it first may use this exit.\n"},
     {"key", "", "print this node's ID", key_run, NULL, 0, 0,
      "The key itself is in the file `key' of the state directory; keep it to yourself.\n"},
     {"peers", "[list | allow ID [NAME] | revoke PEER | rename PEER NAME | forget PEER]",
      "known peers, and who may use this exit", peers_run, peers_options, 0, 3,
      "PEER is a name, an ID, or the beginning of one (4 characters at least). A revoked peer's\n"
      "live streams end at once.\n"},
-    {"status", "", "sessions, paths, streams and rates", status_run, status_options, 0, 0, NULL},
-    {"ping", "PEER", "round trips to a peer, over every path", ping_run, ping_options, 1, 1, NULL},
-    {"check", "", "validate the configuration", check_run, check_options, 0, 0, NULL},
+    {"status", "", "sessions, paths, streams and rates", status_run, status_options, 0, 0,
+     "Of the running process: each peer with its paths, what was tried, what is wrong, and when\n"
+     "the next try comes. adit(1) lists the members of the JSON.\n"},
+    {"ping", "PEER", "round trips to a peer, over every path", ping_run, ping_options, 1, 1,
+     "The running process probes; where there is no path, it looks for one first. Exit status: 0\n"
+     "if anything was answered (--until-direct: by a path that is no relay), else 1.\n"},
+    {"check", "", "validate the configuration", check_run, check_options, 0, 0,
+     "Tells all errors with file and line, and notes about what is set and has no effect. Exit\n"
+     "status: 0, or 78 if there are errors.\n"},
     {"help", "[VERB]", "this list, or the help of a verb", help_run, NULL, 0, 1, NULL},
 };
 
