@@ -56,7 +56,7 @@ def many(t):
     t.note(f"{idle} opened in {opened:.1f} s; an idle stream takes "
            + ", ".join(f"{x:.0f} bytes in the {name}" for name, x in each.items()))
     if measured(t):
-        check(max(each.values()) < 8 * KB, "an idle stream takes more than 8 KiB")
+        check(max(each.values()) < 4 * KB, "an idle stream takes more than 4 KiB")
     size = busy * (1 << 20)
     down = t.load("bulk", "down", size, busy, "--verify", to=to, via=g, name="down")
     up = t.load("bulk", "up", size, busy, "--verify", to=to, via=g, name="up")
