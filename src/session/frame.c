@@ -118,6 +118,15 @@ int frame_parse_close(const struct frame *frame, struct frame_close *out)
     return 0;
 }
 
+void frame_close_text(const struct frame_close *close, char *buf, size_t size)
+{
+    size_t len = close->text_len < size ? close->text_len : size - 1;
+
+    for (size_t i = 0; i < len; i++)
+        buf[i] = close->text[i] == '"' ? '\'' : close->text[i];
+    buf[len] = '\0';
+}
+
 int frame_next_window(const struct frame *frame, size_t *at, struct frame_window *out)
 {
     uint64_t beyond;

@@ -93,6 +93,9 @@ int frame_parse_attach(const struct frame *frame, struct frame_attach *out);
 int frame_parse_reset(const struct frame *frame, struct frame_reset *out);
 int frame_parse_ping(const struct frame *frame, struct frame_ping *out);
 int frame_parse_close(const struct frame *frame, struct frame_close *out);
+/* Its text as a string, cut to fit. Without quotation marks: it goes between them in log lines, and
+ * must not look like another field there. */
+void frame_close_text(const struct frame_close *close, char *buf, size_t size);
 /* Lists: *at starts at 0. 1: an entry; 0: the end; ADIT_EPROTO. */
 int frame_next_window(const struct frame *frame, size_t *at, struct frame_window *out);
 int frame_next_id(const struct frame *frame, size_t *at, uint64_t *id);

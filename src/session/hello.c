@@ -266,7 +266,7 @@ static void on_their_close(struct hello_exchange *exchange, const struct frame *
     }
     if (close.code <= CLOSE_LAST)
         code = (enum close_code)close.code;
-    snprintf(text, sizeof(text), "%.*s", (int)close.text_len, close.text);
+    frame_close_text(&close, text, sizeof(text));
     exchange_fail(exchange, -EACCES, CLOSE_OK, code, text[0] ? text : close_code_text(code));
 }
 

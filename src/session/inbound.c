@@ -175,7 +175,7 @@ static void on_close(struct session *session, const struct frame *frame)
         return;
     }
     if (close.text_len > 0)
-        snprintf(text, sizeof(text), "%.*s", (int)close.text_len, close.text);
+        frame_close_text(&close, text, sizeof(text));
     else
         snprintf(text, sizeof(text), "%s",
                  close_code_text(close.code > CLOSE_LAST ? CLOSE_PROTOCOL

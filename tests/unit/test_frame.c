@@ -128,6 +128,22 @@ static void test_refused(void **state)
     assert_int_equal(frame_parse_close(&frame, &close), ADIT_EPROTO);
 }
 
+/* What a peer says cannot look like fields of a log line. */
+static void test_close_text(void **state)
+{
+    uint8_t bytes[64];
+    struct frame frame;
+    struct frame_close close;
+    char text[8];
+    size_t len = unhex("08 000a 01 6722 20613d2262 2020", bytes); /* g" a="b */
+
+    (void)state;
+    assert_int_equal(frame_parse(bytes, len, &frame), len);
+    assert_int_equal(frame_parse_close(&frame, &close), 0);
+    frame_close_text(&close, text, sizeof(text));
+    assert_string_equal(text, "g' a='b");
+}
+
 static void check_open(const char *host, uint16_t port, const char *hex)
 {
     struct target target, parsed;
@@ -236,7 +252,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_varints),        cmocka_unit_test(test_stream_vector),
-        cmocka_unit_test(test_window_vector),  cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_window_vector),  cmocka_unit_test(test_refused), cmocka_unit_test(test_close_text),
         cmocka_unit_test(test_open_vectors),   cmocka_unit_test(test_open_refused),
         cmocka_unit_test(test_answer_vectors), cmocka_unit_test(test_hello_vector),
     };
