@@ -385,6 +385,7 @@ static void on_failed(void *arg, int why, enum close_code code, const char *text
 
         log_at(refused ? LOG_WARN : LOG_INFO, "event=path-refused peer=%s strategy=%s why=\"%s\"",
                peer->label, greeting->label, text);
+        watch_path(greeting->node, greeting->pipe); /* it may take a while to close */
         settle(peer, refused ? SCHEDULER_REFUSED : SCHEDULER_FAILED, text);
         if (refused)
             node_peer_refused(peer, text);

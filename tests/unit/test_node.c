@@ -745,6 +745,73 @@ static void refused_place(void **state)
     tls_context_free(tls);
 }
 
+/* --- A peer that does not keep to the protocol --- */
+
+struct liar {
+    struct tls_context *tls;
+    struct pipe *pipe;
+};
+
+static void on_liar_message(struct pipe *pipe, const struct slice *data, const struct addr *from,
+                            void *arg)
+{
+    (void)data;
+    (void)from;
+    (void)arg;
+    pipe_send(pipe, "\x08\0\2\1\x1b", 5, false); /* CLOSE with a control character */
+}
+
+static const struct pipe_events liar_events = {.message = on_liar_message};
+
+static void on_liar_accept(struct pipe *server, struct pipe *client, void *arg)
+{
+    struct liar *liar = arg;
+
+    if (liar->pipe) { /* the next try */
+        pipe_abort(client, -ECANCELED);
+        return;
+    }
+    tcp_release(client);
+    liar->pipe = tls_accept(server->loop, liar->tls, tcp_take_fd(client), NULL);
+    pipe_add_listener(liar->pipe, &liar_events, liar);
+}
+
+static const struct pipe_events liar_server_events = {.accept = on_liar_accept};
+
+/* An exit whose answer is malformed, and which then does not close: a stop of the gateway waits for
+ * it no longer than for other paths, and leaves nothing behind. */
+static void malformed_answer(void **state)
+{
+    const struct pipe_options options = {.reuse_addr = true};
+    struct fixture f;
+    struct liar liar = {.pipe = NULL};
+    struct addr at;
+    struct pipe *server;
+    char *ticket;
+
+    (void)state;
+    begin(&f);
+    at = node_listener_at(f.exit.node, 0).addr;
+    ticket = make_ticket(&f, 1, 0);
+    side_kill(&f.exit);
+    run(&f, 10 * MS_US);
+    liar.tls = tls_context_new(f.exit.identity);
+    server = tcp_listen(f.loop, &at, &options);
+    assert_non_null(server);
+    pipe_add_listener(server, &liar_server_events, &liar);
+    use_ticket(&f.gateway, ticket);
+    free(ticket);
+    side_start(&f, &f.gateway);
+    UNTIL(&f, liar.pipe && liar.pipe->flags & PIPE_GOT_EOF);
+    assert_false(LIST_EMPTY(&f.gateway.node->paths));
+    side_kill(&f.gateway);
+    pipe_close(server);
+    pipe_abort(liar.pipe, -ECANCELED);
+    run(&f, 20 * MS_US);
+    end(&f);
+    tls_context_free(liar.tls);
+}
+
 /* New rules hold for what comes; an exit that does not exist changes nothing. */
 static void reload(void **state)
 {
@@ -819,6 +886,7 @@ int main(void)
         cmocka_unit_test(strangers),
         cmocka_unit_test(revoked_with_ticket),
         cmocka_unit_test(refused_place),
+        cmocka_unit_test(malformed_answer),
         cmocka_unit_test(reload),
         cmocka_unit_test(private_addresses),
     };
