@@ -2,6 +2,7 @@
 """Applications as people use them, through the gateway."""
 
 import os
+import pwd
 import re
 import ssl
 
@@ -103,8 +104,9 @@ def ssh(t):
     sshd, client, nc, keygen = need("sshd", "ssh", "nc", "ssh-keygen")
     if "-X proxy_protocol" not in t.run(nc, "-h", ok=False)[2]:
         raise Skip("this nc has no -X; install netcat-openbsd")
-    if os.geteuid() != 0:
-        raise Skip("sshd here needs root")
+    me = pwd.getpwuid(os.geteuid())
+    if me.pw_shell.endswith(("nologin", "false")):
+        raise Skip(f"{me.pw_name} may not log in")
     _, g = t.pair()
     for key in ("host", "user"):
         t.run(keygen, "-q", "-t", "ed25519", "-N", "", "-f", t.path(key))
@@ -119,7 +121,8 @@ UsePAM no
 PasswordAuthentication no
 PermitRootLogin yes
 """)
-    os.makedirs("/run/sshd", exist_ok=True)
+    if os.geteuid() == 0:
+        os.makedirs("/run/sshd", exist_ok=True)
     server = t.spawn("sshd", sshd, "-D", "-e", "-f", t.path("sshd_config"))
     server.expect_log("Server listening")
     data = os.urandom(2 << 20)
@@ -127,7 +130,7 @@ PermitRootLogin yes
         _, out, _ = t.run(client, "-F", "none", "-i", t.path("user"), "-o",
                           "StrictHostKeyChecking=no", "-o", f"UserKnownHostsFile={t.path('known')}",
                           "-o", f"ProxyCommand={nc} -X {kind} -x {g.proxy} %h %p", "-p", str(port),
-                          "root@127.0.0.1", "cat", stdin=data)
+                          f"{me.pw_name}@127.0.0.1", "cat", stdin=data)
         check(out == data, f"nc -X {kind}: {len(out)} of {len(data)} bytes came back, or changed")
 
 
