@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 
-libadit_a_SOURCES += src/base/err.c src/base/err.h src/base/log.c src/base/log.h
+libadit_a_SOURCES += src/base/err.c src/base/err.h src/base/file.c src/base/file.h
+libadit_a_SOURCES += src/base/log.c src/base/log.h
 
 libadit_a_SOURCES += src/base/addr.c src/base/addr.h src/base/target.c src/base/target.h
 check_PROGRAMS += tests/unit/test-addr tests/unit/test-target

@@ -34,6 +34,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "config/config.h"
 #include "config/state_int.h"
@@ -49,20 +50,6 @@ struct state {
 };
 
 /* --- Files --- */
-
-static int write_all(int fd, const char *text, size_t len)
-{
-    while (len > 0) {
-        ssize_t n = write(fd, text, len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        text += n;
-        len -= (size_t)n;
-    }
-    return 0;
-}
 
 /* Replaces the file by this text, which it frees. NULL: -ENOMEM. */
 static int file_replace(const struct state *state, const char *name, char *text)
@@ -81,9 +68,9 @@ static int file_replace(const struct state *state, const char *name, char *text)
         rc = -errno;
         goto out;
     }
-    rc = write_all(fd, text, strlen(text));
+    rc = file_write_all(fd, text, strlen(text));
     if (rc == 0)
-        rc = write_all(fd, "\n", 1);
+        rc = file_write_all(fd, "\n", 1);
     if (rc == 0 && fsync(fd) != 0)
         rc = -errno;
     if (rc == 0 && renameat(state->dir_fd, tmp, state->dir_fd, name) != 0)

@@ -19,7 +19,7 @@
 #define STATE_PEERS_MAX      4096
 #define STATE_SECRETS_MAX    256
 #define STATE_FILE_MAX_BYTES (16 * 1024 * 1024) /* STATE_PEERS_MAX of the longest fit */
-#define STATE_NAME_MAX       32 /* as CONFIG_PEER_NAME_MAX */
+#define STATE_NAME_MAX       32                 /* as CONFIG_PEER_NAME_MAX */
 #define STATE_SECRET_BYTES   16
 #define STATE_HOW_MAX        15
 #define STATE_ADDRS_MAX      8       /* last known addresses of a peer */
@@ -39,6 +39,9 @@ struct state_peer {
     char addrs[STATE_ADDRS_MAX][STATE_ADDR_TEXT_MAX +
                                 1]; /* where it was or said to be, best first; "" ends the list */
 };
+
+/* All of it, as in peers.json and `adit peers --json` (a new reference). NULL: no memory. */
+struct json_t *state_peer_to_json(const struct state_peer *peer);
 
 enum state_find { STATE_FOUND, STATE_UNKNOWN, STATE_AMBIGUOUS };
 

@@ -83,7 +83,7 @@ size_t peer_table_place(const struct peer_table *peers, const struct node_id *id
     return low;
 }
 
-static json_t *peer_to_json(const struct state_peer *peer)
+json_t *state_peer_to_json(const struct state_peer *peer)
 {
     char id[NODE_ID_TEXT_LEN + 1];
     json_t *addresses = json_array();
@@ -101,7 +101,7 @@ char *peer_table_to_text(const struct peer_table *peers)
     json_t *list = json_array();
 
     for (size_t i = 0; i < peers->count; i++)
-        if (json_array_append_new(list, peer_to_json(&peers->items[i])) != 0) {
+        if (json_array_append_new(list, state_peer_to_json(&peers->items[i])) != 0) {
             json_decref(list);
             return NULL;
         }

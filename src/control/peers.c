@@ -23,19 +23,6 @@ __attribute__((format(printf, 2, 3))) static json_t *refuse(char *errbuf, const 
     return NULL;
 }
 
-static json_t *peer_describe(const struct state_peer *peer)
-{
-    char id[NODE_ID_TEXT_LEN + 1];
-    json_t *addresses = json_array();
-
-    for (size_t i = 0; i < STATE_ADDRS_MAX && peer->addrs[i][0] != '\0'; i++)
-        json_array_append_new(addresses, json_string(peer->addrs[i]));
-    return json_pack("{s:s, s:s, s:b, s:s, s:I, s:I, s:o}", "id", node_id_format(&peer->id, id),
-                     "name", peer->name, "admitted", peer->admitted, "how", peer->how, "added",
-                     (json_int_t)peer->added, "seen", (json_int_t)peer->seen, "addresses",
-                     addresses);
-}
-
 static json_t *peers_list(const struct state *state)
 {
     json_t *list = json_array();
@@ -43,7 +30,7 @@ static json_t *peers_list(const struct state *state)
     const struct state_peer *peers = state_peers(state, &count);
 
     for (size_t i = 0; i < count; i++)
-        json_array_append_new(list, peer_describe(&peers[i]));
+        json_array_append_new(list, state_peer_to_json(&peers[i]));
     return json_pack("{s:o}", "peers", list);
 }
 
@@ -128,5 +115,6 @@ json_t *control_peers(struct state *state, const struct node_id *own, const char
         return refuse(errbuf, "%s: cannot be written: %s", state_dir(state), err_text(rc));
     *changed = true;
     const struct state_peer *peer = state_peer(state, &id);
-    return peer != NULL ? peer_describe(peer) : json_pack("{s:s}", "id", node_id_format(&id, text));
+    return peer != NULL ? state_peer_to_json(peer)
+                        : json_pack("{s:s}", "id", node_id_format(&id, text));
 }

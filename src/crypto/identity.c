@@ -30,6 +30,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "base/file.h"
 #include "crypto/base32.h"
 #include "crypto/identity_int.h"
 
@@ -195,21 +196,6 @@ out:
     return result;
 }
 
-static int write_all(int fd, const char *bytes, size_t len)
-{
-    while (len > 0) {
-        ssize_t n = write(fd, bytes, len);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        bytes += n;
-        len -= (size_t)n;
-    }
-    return 0;
-}
-
 /* Gives a complete temporary file its name, unless that exists: -EEXIST. */
 static int publish(const char *temporary, const char *path)
 {
@@ -254,7 +240,7 @@ static int write_key(const char *dir, const char *path, const struct identity *i
         result = -errno;
         goto out;
     }
-    result = write_all(fd, text, (size_t)len);
+    result = file_write_all(fd, text, (size_t)len);
     if (result == 0 && fsync(fd) < 0)
         result = -errno;
     if (result == 0)

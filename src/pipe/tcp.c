@@ -601,18 +601,23 @@ struct pipe *tcp_open(struct loop *loop, const struct addr *to, const struct pip
     return &tcp->base;
 }
 
+int tcp_unix_socket(const char *path, struct sockaddr_un *sun)
+{
+    *sun = (struct sockaddr_un){.sun_family = AF_UNIX};
+    if (strlen(path) >= sizeof(sun->sun_path)) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    memcpy(sun->sun_path, path, strlen(path));
+    return socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+}
+
 struct pipe *tcp_open_unix(struct loop *loop, const char *path, const struct pipe_options *options)
 {
-    struct sockaddr_un sun = {.sun_family = AF_UNIX};
+    struct sockaddr_un sun;
     struct tcp_pipe *tcp = NULL;
-    int error, fd;
+    int error, fd = tcp_unix_socket(path, &sun);
 
-    if (strlen(path) >= sizeof(sun.sun_path)) {
-        errno = ENAMETOOLONG;
-        return NULL;
-    }
-    memcpy(sun.sun_path, path, strlen(path));
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return NULL;
     /* It connects at once or not at all (EAGAIN: the server's backlog is full). */

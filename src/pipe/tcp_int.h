@@ -7,6 +7,7 @@
 
 #include <event2/event.h>
 #include <event2/event_struct.h>
+#include <sys/un.h>
 
 #include "pipe/tcp.h"
 
@@ -40,6 +41,8 @@ struct tcp_pipe *tcp_new(struct loop *loop, int fd, const struct pipe_options *o
 /* Forgets the server; tcp_server.c keeps the list of its clients by these. */
 void tcp_leave_server(struct tcp_pipe *tcp);
 int tcp_set_nonblocking(int fd);
+/* A unix stream socket, not yet connected or bound, and the address of the path. -1: errno. */
+int tcp_unix_socket(const char *path, struct sockaddr_un *sun);
 /* The descriptor of a server pipe, or -1 when it is none. */
 int tcp_server_fd(const struct pipe *pipe);
 

@@ -281,7 +281,7 @@ struct pipe *tcp_listen(struct loop *loop, const struct addr *at,
         listening = *options;
     listening.local = *at;
     listening.reuse_addr = true; /* a restarted server must not wait for TIME_WAIT */
-    pacing_avoid(fd); /* clients inherit it */
+    pacing_avoid(fd);            /* clients inherit it */
     r = pipe_options_apply(&listening, fd, at->family);
     if (r < 0) {
         close(fd);
@@ -294,17 +294,11 @@ struct pipe *tcp_listen(struct loop *loop, const struct addr *at,
 struct pipe *tcp_listen_unix(struct loop *loop, const char *path, int mode,
                              const struct pipe_options *options)
 {
-    struct sockaddr_un sun = {.sun_family = AF_UNIX};
+    struct sockaddr_un sun;
     struct pipe *server;
     mode_t mask;
-    int fd, r;
+    int r, fd = tcp_unix_socket(path, &sun);
 
-    if (strlen(path) >= sizeof(sun.sun_path)) {
-        errno = ENAMETOOLONG;
-        return NULL;
-    }
-    memcpy(sun.sun_path, path, strlen(path));
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return NULL;
     /* A socket left by a process that is gone refuses connections; a live one must not be replaced.
