@@ -438,6 +438,8 @@ int egress_reconfigure(struct egress *egress, const struct egress_config *config
     };
     /* The dial has a deadline of its own: one timer less for each attempt. */
     egress->dial.pipe.connect_timeout_ms = 0;
+    /* What one peer opens is not to keep paths, lookups and `adit status' from working. */
+    egress->dial.pipe.spare_descriptors = PIPE_SPARE_DESCRIPTORS;
     if (config->rate)
         egress->dial.pipe.read_max = RATE_READ_MAX_BYTES;
     peer_table_set_rate(&egress->table, config->rate);

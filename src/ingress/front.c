@@ -28,6 +28,7 @@
 
 #include "base/log.h"
 #include "ingress/front_int.h"
+#include "pipe/options.h"
 
 #define IDLE_US       (120 * SEC_US) /* an HTTP client between two requests */
 #define REPEAT_LOG_US (10 * SEC_US)  /* between two warnings of a kind */
@@ -355,7 +356,8 @@ static void set_paused(struct front *front, bool paused)
     if (!paused || (front->full_logged && now < front->full_logged + REPEAT_LOG_US))
         return;
     front->full_logged = now;
-    log_warn("event=clients-full clients=%u remedy=\"close some, or raise gateway.max_clients\"",
+    log_warn("event=clients-full clients=%u remedy=\"close some, or raise gateway.max_clients or "
+             "the limit of open files (ulimit -n)\"",
              front->stats.clients);
 }
 
@@ -411,6 +413,10 @@ static void front_set(struct front *front, const struct front_config *config, st
     front->users = users;
     front->via = config->via;
     front->max_clients = config->max_clients ? config->max_clients : FRONT_CLIENTS_DEFAULT;
+    /* Clients are not to keep the path to the exit from being made again. */
+    uint32_t most = pipe_descriptors_max(PIPE_SPARE_DESCRIPTORS);
+    if (front->max_clients > most)
+        front->max_clients = most;
     front->requests.delay_us =
         config->request_timeout_us ? config->request_timeout_us : FRONT_REQUEST_TIMEOUT_US;
     if (!users)

@@ -9,8 +9,10 @@
 #include "pipe/options.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 static int set_int(int fd, int level, int name, int value)
@@ -39,10 +41,25 @@ static int bind_local(const struct pipe_options *options, int fd)
     return bind(fd, (struct sockaddr *)&sa, len) < 0 ? -errno : 0;
 }
 
+uint32_t pipe_descriptors_max(uint32_t spare)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur > INT_MAX)
+        return INT_MAX;
+    if (spare > limit.rlim_cur / 4)
+        spare = (uint32_t)limit.rlim_cur / 4;
+    return (uint32_t)limit.rlim_cur - spare;
+}
+
 int pipe_options_apply(const struct pipe_options *options, int fd, int family)
 {
     int r = 0;
 
+    /* The system gives out the lowest one that is free. */
+    if (options->spare_descriptors &&
+        (uint32_t)fd >= pipe_descriptors_max(options->spare_descriptors))
+        return -EMFILE;
     if (options->interface[0]) {
         size_t len = strnlen(options->interface, IF_NAMESIZE);
         if (setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, options->interface, (socklen_t)len) < 0)

@@ -12,6 +12,8 @@
 
 #include "base/addr.h"
 
+#define PIPE_SPARE_DESCRIPTORS 64 /* left by those who open as many sockets as others ask for */
+
 struct pipe_options {
     /* Times in milliseconds. */
     uint32_t connect_timeout_ms; /* TCP connect; 0: the system's */
@@ -27,6 +29,8 @@ struct pipe_options {
     bool broadcast;              /* SO_BROADCAST */
     bool v6only;                 /* listeners on IPv6: not IPv4 as well */
     bool keep_fd;                /* leave the descriptor open when the pipe ends */
+    uint32_t spare_descriptors;  /* connecting fails with EMFILE rather than take one of the last:
+                                    see pipe_descriptors_max() */
 
     /* The explicit route; what the system refuses is an error. */
     struct addr local;           /* source address and port; unset: the system's choice */
@@ -44,6 +48,9 @@ struct pipe_options {
         .connect_timeout_ms = 10000, .tls_timeout_ms = 5000, .linger_ms = 10000, .send_retries = 2 \
     }
 
+/* How many descriptors may be used when `spare`, a quarter of all at most, are to be left for others
+ * in the process. One system call. */
+uint32_t pipe_descriptors_max(uint32_t spare);
 /* Applies what is set to a new socket, before bind and connect, and binds it when local or reuse
  * ask for it. 0 or a negated errno. */
 int pipe_options_apply(const struct pipe_options *options, int fd, int family);

@@ -3,11 +3,12 @@
 
 import os
 import random
+import resource
 import socket
 import struct
 import time
 
-from harness import await_true, check, equal, read_to_end, test
+from harness import await_true, check, equal, read_to_end, socks5, split_address, test
 from world import Web
 
 OK5 = b"\5\1\0"
@@ -210,3 +211,28 @@ def vanish(t):
                 s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             s.close()
     await_true(lambda: g.fds() <= before + 1, "the clients' descriptors given back", 20)
+
+
+@test("bad input: a peer that takes all of the exit's descriptors keeps nobody out", timeout=60)
+def greedy(t):
+    e = t.exit()
+    resource.prlimit(e.pid, resource.RLIMIT_NOFILE, (64, 64))
+    g = t.gateway(e.ticket)
+    host, port = split_address(t.server())
+    taken, refused = [], 0
+    while refused == 0:
+        code, s = socks5(g.socks, host, port)
+        taken.append(s)
+        refused += code != 0
+        check(len(taken) < 64, "the exit refuses nobody")
+    equal(code, 1, "what who comes too late is told")
+    # status, a new ticket, and another gateway's path do not need what others can take
+    code, out, err = t.adit("ticket", *e.where())
+    equal(code, 0, f"adit ticket: {err}")
+    ticket = t.write("ticket", next(w for w in out.split() if w.startswith("adit1")) + "\n")
+    second = t.gateway(ticket, name="second")
+    await_true(lambda: second.status()["peers"][0]["paths"], "the second gateway's path", 10)
+    for s in taken:
+        s.close()
+    t.note(f"{len(taken) - 1} connections with 64 descriptors")
+    await_true(lambda: socks5(second.socks, host, port)[0] == 0, "the exit serves again", 10)

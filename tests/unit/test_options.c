@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "pipe/options.h"
@@ -24,6 +25,34 @@ static int apply(const struct pipe_options *options, int family, int type, int *
     *fd = socket(family, type | SOCK_CLOEXEC, 0);
     assert_true(*fd >= 0);
     return pipe_options_apply(options, *fd, family);
+}
+
+static void spare_descriptors_are_left(void **state)
+{
+    struct pipe_options options = {.spare_descriptors = 8};
+    struct rlimit old, low;
+    int fd, taken[64], count = 0;
+
+    (void)state;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+    low = old;
+    low.rlim_cur = 64;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+    assert_int_equal(pipe_descriptors_max(8), 56);
+    assert_int_equal(pipe_descriptors_max(1000), 48); /* three quarters are there to be used */
+    assert_int_equal(apply(&options, AF_INET, SOCK_STREAM, &fd), 0);
+    close(fd);
+    while (count < 64 && (taken[count] = dup(0)) >= 0 && taken[count] < 55)
+        count++;
+    assert_int_equal(taken[count++], 55);
+    assert_int_equal(apply(&options, AF_INET, SOCK_STREAM, &fd), -EMFILE);
+    close(fd);
+    options.spare_descriptors = 0;
+    assert_int_equal(apply(&options, AF_INET, SOCK_STREAM, &fd), 0);
+    close(fd);
+    while (count > 0)
+        close(taken[--count]);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
 }
 
 static void flags_are_set_on_the_socket(void **state)
@@ -244,6 +273,7 @@ int main(void)
         cmocka_unit_test(an_explicit_route_is_taken_or_refused),
         cmocka_unit_test(a_local_address_is_the_source),
         cmocka_unit_test(reuse_port_shares_a_port),
+        cmocka_unit_test(spare_descriptors_are_left),
         cmocka_unit_test(v6only_leaves_ipv4_alone),
         cmocka_unit_test(reset_on_close_resets),
         cmocka_unit_test(keep_fd_leaves_the_descriptor),
