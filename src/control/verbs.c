@@ -128,17 +128,22 @@ static void handle_ping(struct verbs *verbs, struct control_request *request, co
 {
     const char *text = json_string_value(json_object_get(args, "peer"));
     const struct state_peer *peer = NULL;
+    struct node_id id;
     struct ping *ping;
 
-    switch (state_find_peer(verbs->context.state, text != NULL ? text : "", &peer)) {
+    if (text == NULL)
+        text = "";
+    switch (state_find_peer(verbs->context.state, text, &peer)) {
     case STATE_FOUND:
+        id = peer->id;
         break;
     case STATE_AMBIGUOUS:
         control_fail(request, "several peers' IDs begin with '%.60s'; give more of it", text);
         return;
     case STATE_UNKNOWN:
-        control_fail(request, "no peer is known as '%.60s'; `adit peers` lists them",
-                     text != NULL ? text : "");
+        if (node_find_peer(verbs->context.node, text, &id))
+            break;
+        control_fail(request, "no peer is known as '%.60s'; `adit peers` lists them", text);
         return;
     }
     if (verbs->ping_count == VERBS_PINGS_MAX || (ping = calloc(1, sizeof *ping)) == NULL) {
@@ -147,7 +152,7 @@ static void handle_ping(struct verbs *verbs, struct control_request *request, co
     }
     ping->verbs = verbs;
     ping->request = request;
-    ping->peer = peer->id;
+    ping->peer = id;
     ping->until_direct = json_is_true(json_object_get(args, "until_direct"));
     ping->count = number_of(args, "count", ping->until_direct ? 0 : 1, 0, PING_COUNT_MAX);
     ping->interval_us =

@@ -71,6 +71,10 @@ int node_ticket(struct node *node, const struct node_ticket_options *options, ch
  * role "exit" or "gateway"; the layout is in docs/adit.1. */
 json_t *node_status(const struct node *node);
 
+/* A peer that the state need not know yet: by its name in the configuration, its whole ID, or the
+ * name or beginning (4 characters at least) of the ID of one that this process deals with. */
+bool node_find_peer(const struct node *node, const char *text, struct node_id *id);
+
 /* One round of probes to a peer, over every path there is; if there is none yet, one is looked for
  * first. Tells exactly once, later, all results; none of them: why says why. A result whose rtt_us
  * is 0 was not answered within timeout_us. */

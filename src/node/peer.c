@@ -31,7 +31,8 @@
 #include "base/log.h"
 #include "node/node_int.h"
 
-#define DOUBT_US (5 * SEC_US)
+#define DOUBT_US           (5 * SEC_US)
+#define PEER_ID_PREFIX_MIN 4 /* as state_find_peer() */
 
 static void on_open(struct session *session, struct pipe *stream, const struct target *target,
                     void *arg);
@@ -132,6 +133,33 @@ void node_peer_refresh(struct node_peer *peer)
         snprintf(peer->label, sizeof(peer->label), "%.*s", NODE_ID_SHORT,
                  node_id_format(&peer->id, text));
     }
+}
+
+bool node_find_peer(const struct node *node, const char *text, struct node_id *id)
+{
+    const struct config_peer *section = config_peer_find(node->config, text);
+    const struct node_peer *peer, *next;
+    size_t len = strlen(text), found = 0;
+
+    if (section && section->has_id) {
+        *id = section->id;
+        return true;
+    }
+    if (node_id_parse(text, id) == 0)
+        return true;
+    HASH_ITER (hh, node->peers, peer, next) {
+        char known[NODE_ID_TEXT_LEN + 1];
+
+        if (strcmp(peer->label, text) == 0) {
+            *id = peer->id;
+            return true;
+        }
+        if (len < PEER_ID_PREFIX_MIN || strncasecmp(node_id_format(&peer->id, known), text, len))
+            continue;
+        *id = peer->id;
+        found++;
+    }
+    return found == 1;
 }
 
 int node_peer_set_ticket(struct node_peer *peer, const struct ticket *ticket)
