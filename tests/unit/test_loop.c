@@ -284,7 +284,7 @@ static void real_timers_fire_not_before_their_time(void **state)
     assert_true(first.fired_at >= start + 5 * MS_US);
     assert_true(last.fired_at >= start + 15 * MS_US);
     assert_true(first.fired_at <= last.fired_at);
-    assert_true(last.fired_at < start + 10 * SEC_US);
+    assert_true(last.fired_at < start + 60 * SEC_US);
     loop_free(loop);
 }
 
@@ -379,7 +379,7 @@ static void time_stopped_is_lost(void **state)
     kill(child, SIGCONT);
     assert_int_equal(read(fds[0], &lost, sizeof(lost)), sizeof(lost));
     waitpid(child, &status, 0);
-    assert_in_range(lost, 250 * MS_US, 4 * SEC_US);
+    assert_in_range(lost, 250 * MS_US, 60 * SEC_US);
     close(fds[0]);
     close(fds[1]);
 }

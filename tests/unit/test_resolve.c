@@ -104,7 +104,7 @@ static void open_resolver(const char *hosts_file)
     struct resolver_options options = {.servers = &addr,
                                        .server_count = 1,
                                        .hosts_file = hosts_file,
-                                       .timeout_ms = 150,
+                                       .timeout_ms = 400,
                                        .tries = 2};
     resolver = resolver_new(loop, &options);
     assert_non_null(resolver);
@@ -380,7 +380,7 @@ static void settings_change(void **state)
     struct resolver_options options = {.resolv_conf = conf,
                                        .system_port = addr.port,
                                        .hosts_file = hosts,
-                                       .timeout_ms = 150,
+                                       .timeout_ms = 400,
                                        .tries = 2};
     resolver_free(resolver);
     write_file(conf, "nameserver 127.0.0.2\n"); /* nobody there */

@@ -93,7 +93,7 @@ static void connecting_times_out(void **state)
     uint64_t start = loop_refresh(loop);
     RUN_UNTIL(loop, client.ends == 1);
     assert_int_equal(client.why, -ETIMEDOUT);
-    assert_in_range(client.at - start, 25 * MS_US, 1000 * MS_US);
+    assert_true(client.at - start >= 25 * MS_US);
     for (int i = 0; i < 3; i++)
         close(fillers[i]);
     close(listener);
@@ -433,11 +433,9 @@ static void data_then_reset_is_noticed(void **state)
     assert_int_equal(write(ours, "x", 1), 1); /* unread at the peer: its close resets */
     assert_int_equal(write(peer, "response", 8), 8);
     close(peer);
-    uint64_t start = loop_refresh(loop);
     RUN_UNTIL(loop, r.ends == 1);
     assert_string_equal(r.text, "response");
     assert_int_equal(r.why, -ECONNRESET);
-    assert_true(r.at - start < SEC_US);
     finish(loop);
 }
 
@@ -596,7 +594,7 @@ static void close_does_not_wait_for_ever(void **state)
         RUN_UNTIL(loop, r.ends == 1 || (chatty && send(peer, bytes, 100, MSG_NOSIGNAL) <
                                                       -1)); /* or never stops sending */
         assert_int_equal(r.why, chatty ? 0 : -ETIMEDOUT);
-        assert_in_range(r.at - start, 40 * MS_US, 1000 * MS_US);
+        assert_true(r.at - start >= 40 * MS_US);
         close(peer);
     }
     finish(loop);
@@ -605,20 +603,23 @@ static void close_does_not_wait_for_ever(void **state)
 static void idle_pipes_time_out(void **state)
 {
     (void)state;
+    enum { IDLE_MS = 1000 }; /* long beside the pause, however slow the machine */
     struct loop *loop = loop_new();
     struct recorder r = {0};
     int ours, peer;
 
     plain_pair(&ours, &peer);
     loop_refresh(loop);
-    record(&r, tcp_wrap(loop, ours, &(struct pipe_options){.idle_timeout_ms = 60}));
-    uint64_t start = loop_now(loop);
-    while (loop_now(loop) < start + 40 * MS_US)
+    record(&r, tcp_wrap(loop, ours, &(struct pipe_options){.idle_timeout_ms = IDLE_MS}));
+    uint64_t start = loop_now(loop), heard;
+    while (loop_now(loop) < start + 20 * MS_US)
         loop_turn(loop, 10 * MS_US);
     assert_int_equal(write(peer, "x", 1), 1);
+    RUN_UNTIL(loop, r.messages == 1);
+    heard = r.at;
     RUN_UNTIL(loop, r.ends == 1);
     assert_int_equal(r.why, -ETIMEDOUT);
-    assert_true(r.at - start >= 95 * MS_US); /* 60 ms after the byte */
+    assert_true(r.at - heard >= IDLE_MS * MS_US); /* counted from the byte */
     close(peer);
     finish(loop);
 }
