@@ -18,7 +18,7 @@
  *
  * Writing: slices are queued and written at the end of the turn (defer_soon) by one sendmsg() of
  * many; TCP_OUT_HIGH_BYTES queued is "no room". What the kernel does not take is compacted, so that
- * a slow reader pins few bytes beyond its own.
+ * a slow reader pins few bytes beyond its own; of bulk, the kernel takes UNSENT_MAX at most.
  *
  * Closing: pipe_close() sends what is queued, for as long as linger_ms never passes without
  * progress, finishes our direction, and reads and discards until the other side has finished too or
@@ -40,7 +40,8 @@
 
 #define READ_TURN_BYTES ((size_t)512 * 1024)
 #define READ_BLOCKS_MAX 16
-#define BULK_BYTES      ((size_t)256 * 1024) /* written: from here on its pacing is looked at */
+#define BULK_BYTES      ((size_t)256 * 1024) /* written: from here on it is tuned for bulk */
+#define UNSENT_MAX      (256 * 1024)         /* what the kernel may hold unsent of a bulk pipe */
 #define WRITE_IOV_MAX   64
 #define DISCARD_MAX_MS  2000
 #define RESET_CHECK_US  (20 * MS_US)
@@ -152,6 +153,17 @@ static bool tcp_write_failed(struct tcp_pipe *tcp, int error)
     return tcp->fd >= 0;
 }
 
+/* A pipe that has carried much is worth two system calls: for its pacing, and so that the kernel
+ * does not hold megabytes for a reader that has stopped. */
+static void tcp_now_bulk(struct tcp_pipe *tcp)
+{
+    int unsent = UNSENT_MAX;
+
+    tcp->bulk = true;
+    pacing_decide(tcp->fd, AF_INET);
+    setsockopt(tcp->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent);
+}
+
 /* Writes what the kernel takes; false when the pipe ended. */
 static bool tcp_flush(struct tcp_pipe *tcp)
 {
@@ -176,10 +188,8 @@ static bool tcp_flush(struct tcp_pipe *tcp)
             progress = true;
         }
     }
-    if (!tcp->eased && tcp->base.bytes_out >= BULK_BYTES) {
-        tcp->eased = true;
-        pacing_decide(tcp->fd, AF_INET);
-    }
+    if (!tcp->bulk && tcp->base.bytes_out >= BULK_BYTES)
+        tcp_now_bulk(tcp);
     if (tcp->out.count > 0)
         slice_queue_compact(&tcp->out);
     if (tcp->out.count == 0 && !tcp->connecting && !tcp->error &&

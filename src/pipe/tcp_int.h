@@ -20,7 +20,7 @@ struct tcp_pipe {
     struct pipe base;
     int fd;
     bool registered, connecting, readable, writable, peer_closed, shut, discarding, keep_fd,
-        reset_on_close, eased;
+        reset_on_close, bulk;
     uint8_t read_blocks;
     uint32_t linger_ms, idle_ms;
     size_t read_max;
