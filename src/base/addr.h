@@ -47,7 +47,7 @@ bool addr_equal(const struct addr *a, const struct addr *b);    /* address, port
 bool addr_equal_ip(const struct addr *a, const struct addr *b); /* address and scope */
 bool addr_is_set(const struct addr *addr);                      /* has a family */
 bool addr_is_loopback(const struct addr *addr);                 /* 127.0.0.0/8, ::1 */
-bool addr_is_any(const struct addr *addr);
+bool addr_is_any(const struct addr *addr);                      /* 0.0.0.0, :: */
 /* A hash of address, port and scope, for tables; an attacker does not know the seed. */
 uint32_t addr_hash(const struct addr *addr, uint32_t seed);
 size_t addr_ip_bytes(const struct addr *addr); /* 4, 16 or 0 */

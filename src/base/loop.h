@@ -22,7 +22,7 @@ struct loop;
 
 struct loop *loop_new(void);                  /* NULL when out of memory or descriptors */
 struct loop *loop_new_virtual(uint64_t seed); /* for tests: no descriptors */
-void loop_free(struct loop *loop);
+void loop_free(struct loop *loop); /* what is still set or queued is forgotten; NULL: nothing */
 
 /* The libevent base of a real loop (NULL of a virtual one). */
 struct event_base *loop_base(struct loop *loop);
@@ -55,10 +55,12 @@ struct timer {
     void *arg;
 };
 
+/* Must come first. fn is called from the loop, with the timer no longer set. */
 void timer_init(struct timer *timer, void (*fn)(void *arg), void *arg);
-void timer_set(struct loop *loop, struct timer *timer,
-               uint64_t at); /* absolute; moves a set timer */
+/* Sets it to a time of loop_now(), or to so long from now; one that is set is moved. */
+void timer_set(struct loop *loop, struct timer *timer, uint64_t at);
 void timer_set_in(struct loop *loop, struct timer *timer, uint64_t delay_us);
+/* Harmless when it is not set. */
 void timer_cancel(struct loop *loop, struct timer *timer);
 static inline bool timer_is_set(const struct timer *timer)
 {
@@ -74,7 +76,9 @@ struct defer {
     void *arg;
 };
 
+/* Must come first. */
 void defer_init(struct defer *defer, void (*fn)(void *arg), void *arg);
+/* In this turn; after the next look at descriptors; not at all. */
 void defer_soon(struct loop *loop, struct defer *defer);
 void defer_next(struct loop *loop, struct defer *defer);
 void defer_cancel(struct loop *loop, struct defer *defer);

@@ -39,13 +39,14 @@ struct slice {
     size_t len;
 };
 
-struct block *block_new(void);              /* a standard block, one reference */
-struct block *block_new_sized(size_t size); /* at least size usable bytes */
-struct block *block_ref(struct block *block);
-void block_unref(struct block *block);
-void block_pool_trim(size_t keep); /* frees pooled blocks beyond keep */
-size_t block_total_bytes(void);    /* bytes in blocks now in use, for status and tests */
+struct block *block_new(void);                /* a standard block, one reference */
+struct block *block_new_sized(size_t size);   /* at least size usable bytes */
+struct block *block_ref(struct block *block); /* the same block: one reference more */
+void block_unref(struct block *block);        /* one less; the last one frees or pools it */
+void block_pool_trim(size_t keep);            /* frees pooled blocks beyond keep */
+size_t block_total_bytes(void);               /* bytes in blocks now in use, for status and tests */
 
+/* The first byte that a slice may cover. */
 static inline uint8_t *block_start(struct block *block)
 {
     return block->data + SLICE_HEADROOM;
@@ -65,14 +66,14 @@ struct slice_queue {
     size_t bytes;
 };
 
-void slice_queue_push(struct slice_queue *queue,
-                      struct slice *slice); /* takes the reference; empties *slice */
-void slice_queue_push_copy(struct slice_queue *queue, const void *bytes,
-                           size_t len); /* appends to the last block where there is room */
+/* At the end: takes the reference, and empties *slice. */
+void slice_queue_push(struct slice_queue *queue, struct slice *slice);
+/* At the end: a copy, in the last block where there is room. */
+void slice_queue_push_copy(struct slice_queue *queue, const void *bytes, size_t len);
 void slice_queue_drop(struct slice_queue *queue, size_t bytes); /* from the front */
 void slice_queue_clear(struct slice_queue *queue);
-struct slice *slice_queue_first(
-    struct slice_queue *queue); /* NULL when empty; still owned by the queue */
+/* The first (NULL when empty), or the one at a place below count; the queue's own. */
+struct slice *slice_queue_first(struct slice_queue *queue);
 struct slice *slice_queue_at(struct slice_queue *queue, uint32_t index);
 /* Fills up to max iovecs with the bytes from the front; returns how many. */
 int slice_queue_iov(const struct slice_queue *queue, struct iovec *iov, int max, size_t *bytes);

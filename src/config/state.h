@@ -70,8 +70,8 @@ const char *state_dir(const struct state *state); /* "" in memory only */
 /* --- Known peers. Pointers stay good until the next change. Changes are on disk when the call
  * returns; where that fails, they are undone. --- */
 
-const struct state_peer *state_peers(const struct state *state,
-                                     size_t *count); /* in the order of their IDs */
+/* All, in the order of their IDs; one of them (NULL: not known). */
+const struct state_peer *state_peers(const struct state *state, size_t *count);
 const struct state_peer *state_peer(const struct state *state, const struct node_id *id);
 /* By name, ID, or a prefix of an ID of at least 4 characters that means only one peer. */
 enum state_find state_find_peer(const struct state *state, const char *text,
@@ -121,6 +121,7 @@ size_t state_enrol_count(const struct state *state, int64_t now); /* good ones *
 /* --- The port that a listener with port 0 got and keeps; 0: none yet. --- */
 
 uint16_t state_port(const struct state *state);
+/* 0 or a negative errno. */
 int state_set_port(struct state *state, uint16_t port);
 
 #endif

@@ -86,6 +86,7 @@ int control_call(struct control_client *client, const char *verb, json_t *args,
 /* --- The verbs that need only the state: the running process and, where there is none, the command
  * line use them --- */
 
+/* Is it one of them? */
 bool control_is_peer_verb(const char *verb);
 /* "peers", "allow", "revoke", "rename", "forget". The result (a new reference), or NULL and errbuf.
  * *changed: peers are others than before. own: this node's ID. */

@@ -33,6 +33,7 @@ struct peer_table {
     bool access_log;
 };
 
+/* Empty, without rate. */
 void peer_table_init(struct peer_table *table, struct loop *loop);
 /* Forgets all peers; connections live on, uncounted. */
 void peer_table_clear(struct peer_table *table);

@@ -30,8 +30,8 @@ enum policy_verdict {
 
 struct policy;
 
-struct policy *policy_new(void); /* the default policy; NULL: no memory */
-void policy_free(struct policy *policy);
+struct policy *policy_new(void);         /* the default policy; NULL: no memory */
+void policy_free(struct policy *policy); /* NULL: nothing */
 /* Adds a rule. 0; ADIT_EFULL or -ENOMEM; -EINVAL for allowing "*" without ports, which would open
  * nothing: all public addresses are open already, and 0.0.0.0/0 and ::/0 open the others. */
 int policy_allow(struct policy *policy, const struct rule *rule);

@@ -28,6 +28,7 @@ struct rate {
     struct rate_bucket buckets[2];
 };
 
+/* bytes_per_s: each way; 0: no limit. Begins with full buckets. */
 void rate_init(struct rate *rate, struct loop *loop, uint64_t bytes_per_s);
 /* Only when no pipe is attached any more. */
 void rate_clear(struct rate *rate);

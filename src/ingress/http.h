@@ -95,6 +95,7 @@ ssize_t http_response_parse(const uint8_t *data, size_t len, struct http_head *h
 /* How a message's body ends (RFC 9112 6.3). */
 enum http_body { HTTP_BODY_NONE, HTTP_BODY_LENGTH, HTTP_BODY_CHUNKED, HTTP_BODY_UNTIL_CLOSE };
 
+/* to_head: of the response to a HEAD request, which has none. */
 enum http_body http_request_body(const struct http_head *request);
 enum http_body http_response_body(const struct http_head *response, bool to_head);
 

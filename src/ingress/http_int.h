@@ -56,6 +56,7 @@ int http_buffer_feed(struct http_buffer *buffer, const uint8_t *data, size_t len
                      const uint8_t **head, size_t *head_len, size_t *used);
 void http_buffer_clear(struct http_buffer *buffer);
 
+/* A body begins; length is that of HTTP_BODY_LENGTH. */
 void http_transfer_begin(struct http_transfer *transfer, enum http_body kind, uint64_t length);
 /* Bytes of the front of data that belong to the body; *payload: whether they are data (not chunk
  * framing) when `split` asks for runs of one sort. ADIT_EFORMAT. */

@@ -57,12 +57,14 @@ struct socks_auth {
 struct socks_request {
     uint8_t version; /* 4 or 5 */
     uint8_t command; /* enum socks_command, or something unknown */
-    struct target
-        target; /* of a CONNECT; of other commands only addr, name and port as they stand */
+    /* Of a CONNECT; of other commands only addr, name and port as they stand. */
+    struct target target;
     const uint8_t *user; /* SOCKS4: the user ID, pointing into the parsed bytes */
     uint8_t user_len;
 };
 
+/* Parsers: the bytes used, 0: need more, ADIT_EPROTO or ADIT_EFORMAT; of an address type that is
+ * not known -EAFNOSUPPORT. Texts in the results point into data. */
 int socks5_greeting_parse(const uint8_t *data, size_t len, struct socks_greeting *greeting);
 int socks5_auth_parse(const uint8_t *data, size_t len, struct socks_auth *auth);
 int socks5_request_parse(const uint8_t *data, size_t len, struct socks_request *request);

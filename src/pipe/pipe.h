@@ -142,15 +142,16 @@ void pipe_unlink(struct pipe *a, struct pipe *b);
 int pipe_add_pipe(struct pipe *from, struct pipe *to);
 void pipe_del_pipe(struct pipe *from, struct pipe *to);
 
-bool pipe_is_up(const struct pipe *pipe);
-int pipe_addrs(const struct pipe *pipe, struct addr *local,
-               struct addr *remote); /* either may be NULL; -ENOTSUP */
+bool pipe_is_up(const struct pipe *pipe); /* `up` is due or told, and `end` is not */
+/* Either may be NULL. 0, or -ENOTSUP where there are none. */
+int pipe_addrs(const struct pipe *pipe, struct addr *local, struct addr *remote);
 /* RFC 5705/8446 7.5 keying material of a secured pipe; -ENOTSUP elsewhere. */
 int pipe_exporter(struct pipe *pipe, const char *label, const void *context, size_t context_len,
                   void *out, size_t len);
 
 /* --- For kinds --- */
 
+/* The common part of a new pipe, opening; then, when it is connected or bound, that it is up. */
 void pipe_init(struct pipe *pipe, const struct pipe_ops *ops, struct loop *loop);
 void pipe_now_up(struct pipe *pipe);
 /* For kinds that are up when made: they are from now on, and `up` is told from the loop. */
