@@ -32,12 +32,13 @@ struct state_peer {
     struct node_id id;
     char name[STATE_NAME_MAX + 1]; /* unique, "" for none */
     bool admitted;                 /* may use us as an exit */
-    char how[STATE_HOW_MAX + 1];   /* how it became known: "ticket" (ours was used), "enrolled" (we
-                                      used its), "config", "command" */
+    /* How it became known: "ticket" (ours was used), "enrolled" (we used its), "config" or
+     * "command". */
+    char how[STATE_HOW_MAX + 1];
     int64_t added;
     int64_t seen; /* 0: never */
-    char addrs[STATE_ADDRS_MAX][STATE_ADDR_TEXT_MAX +
-                                1]; /* where it was or said to be, best first; "" ends the list */
+    /* Where it was or said to be, best first; "" ends the list. */
+    char addrs[STATE_ADDRS_MAX][STATE_ADDR_TEXT_MAX + 1];
 };
 
 /* All of it, as in peers.json and `adit peers --json` (a new reference). NULL: no memory. */

@@ -43,8 +43,8 @@ struct ticket {
     bool has_secret;
     uint8_t secret[TICKET_SECRET_BYTES];
     uint64_t expiry_s; /* seconds since 1970; 0: does not expire */
-    char name[TICKET_NAME_MAX +
-              1]; /* what its maker is called; UTF-8 without control characters; "": nothing */
+    /* What its maker is called; UTF-8 without control characters; "": nothing. */
+    char name[TICKET_NAME_MAX + 1];
 };
 
 enum ticket_result {

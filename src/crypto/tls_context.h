@@ -27,8 +27,8 @@ struct tls_secrets {
     bool has_expected;
     struct node_id expected; /* a client's peer */
     unsigned have;           /* bits: which of them are known */
-    uint8_t secret[2]
-                  [TLS_SECRET_BYTES]; /* application traffic secrets: the client's, the server's */
+    /* Application traffic secrets: the client's, the server's. */
+    uint8_t secret[2][TLS_SECRET_BYTES];
 };
 
 /* A connection in its initial state, without BIOs; a client's refuses any peer but `expected`; a

@@ -105,8 +105,8 @@ static void refresh_own(struct egress *egress)
     uint64_t now = loop_now(egress->loop);
     if (egress->own_checked && now < egress->own_checked + OWN_CHECK_US)
         return;
-    egress->own_checked =
-        now; /* also when it fails: the old list stays, and the next try is later */
+    /* Also when it fails: the old list stays, and the next try is later. */
+    egress->own_checked = now;
     struct ifaddrs *list = NULL;
     if (getifaddrs(&list) != 0) {
         log_warn("event=own-addresses-unknown error=\"%s\"", strerror(errno));

@@ -12,8 +12,8 @@ struct pipe_extra {
     uint32_t listener_cap;
     struct subscription *subscriptions; /* subscribe.c */
     uint32_t queue_max;                 /* the option, for subscriptions that do not say */
-    bool (*filter)(struct pipe *pipe, const struct slice *data,
-                   const struct addr *from); /* true: drop (unique.c) */
+    /* True: drop (unique.c). */
+    bool (*filter)(struct pipe *pipe, const struct slice *data, const struct addr *from);
     void *filter_state;
     void (*filter_free)(void *state);
     /* subscribe.c: hands a message (data NULL: the end of file) to the subscriptions; and their

@@ -102,8 +102,8 @@ int frame_next_id(const struct frame *frame, size_t *at, uint64_t *id);
 
 /* Builders: bytes written (never more than the stated maxima). */
 size_t frame_build_head(uint8_t *to, enum frame_type type, size_t body_len);
-size_t frame_build_stream_head(uint8_t *to, uint64_t id, uint64_t offset, size_t len,
-                               bool fin); /* data follows */
+/* The head; len bytes of data follow. */
+size_t frame_build_stream_head(uint8_t *to, uint64_t id, uint64_t offset, size_t len, bool fin);
 size_t frame_build_window_entry(uint8_t *to, const struct frame_window *window);
 
 #endif

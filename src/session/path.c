@@ -134,7 +134,7 @@ void path_rtt_sample(struct path *path, uint64_t rtt)
     path->srtt = (7 * path->srtt + rtt) / 8;
 }
 
-uint64_t path_rto(const struct path *path)
+static uint64_t path_rto(const struct path *path)
 {
     uint64_t measured = 3 * path->srtt + 4 * path->rttvar;
     uint64_t least = path->session->config.suspect_us;

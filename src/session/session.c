@@ -281,11 +281,6 @@ const uint8_t *session_peer_instance(const struct session *session)
     return session->peer_instance;
 }
 
-const struct node_id *session_peer(const struct session *session)
-{
-    return &session->remote;
-}
-
 enum session_want session_wants(const struct session *session)
 {
     return session->want;
@@ -303,12 +298,6 @@ bool session_has_path(const struct session *session)
 uint32_t session_stream_count(const struct session *session)
 {
     return session->ours + session->theirs;
-}
-
-bool session_is_busy(const struct session *session, uint64_t idle_us)
-{
-    return session->streams ||
-           (session->traffic_at && loop_now(session->loop) - session->traffic_at < idle_us);
 }
 
 void session_describe(const struct session *session, struct session_info *info)

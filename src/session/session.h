@@ -81,12 +81,9 @@ int session_add_path(struct session *session, struct pipe *pipe, const struct he
 
 /* The peer instance that this session is with; all zero until the first path. */
 const uint8_t *session_peer_instance(const struct session *session);
-const struct node_id *session_peer(const struct session *session);
 enum session_want session_wants(const struct session *session);
 bool session_has_path(const struct session *session);
 uint32_t session_stream_count(const struct session *session);
-/* Does any stream exist, or was there traffic within the last idle_us? */
-bool session_is_busy(const struct session *session, uint64_t idle_us);
 
 /* Sends a probe on every path; told once per path, with the round trip in microseconds or 0 if none
  * came within timeout_us. */

@@ -131,9 +131,9 @@ struct stream *stream_new(struct session *session, uint64_t id, bool ours);
 struct stream *stream_find(struct session *session, uint64_t id);
 void stream_receive(struct stream *stream, const struct frame_stream *frame,
                     const struct slice *message);
-int stream_acknowledge(struct stream *stream,
-                       const struct frame_window *window); /* 0 or ADIT_EPROTO */
-void stream_gone(struct stream *stream);                   /* the peer has no state for it */
+/* 0 or ADIT_EPROTO. */
+int stream_acknowledge(struct stream *stream, const struct frame_window *window);
+void stream_gone(struct stream *stream); /* the peer has no state for it */
 void stream_was_reset(struct stream *stream, uint64_t code);
 void stream_session_over(struct stream *stream, int why);
 bool stream_has_work(const struct stream *stream);
@@ -147,8 +147,8 @@ void stream_check_done(struct stream *stream);
 void stream_fail_opening(struct stream *stream, enum answer answer);
 
 /* path.c */
-uint8_t *path_reserve(struct path *path,
-                      size_t len); /* room for a frame of len bytes in the messages to send */
+/* Room for a frame of len bytes in the messages to send. */
+uint8_t *path_reserve(struct path *path, size_t len);
 void path_put(struct path *path, enum frame_type type, const void *body, size_t len);
 void path_put_ids(struct path *path, enum frame_type type, uint64_t a, uint64_t b, size_t count);
 /* Sends what was put; more: a message follows in this turn. */
@@ -159,7 +159,6 @@ void path_rtt_sample(struct path *path, uint64_t rtt);
 void path_probe(struct path *path);
 /* Looks at the path's silence; returns when to look again. */
 uint64_t path_check(struct path *path, bool busy);
-uint64_t path_rto(const struct path *path);
 void path_clear(struct path *path);
 
 /* session.c */

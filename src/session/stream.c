@@ -745,16 +745,6 @@ void stream_fail_opening(struct stream *stream, enum answer answer)
         stream_reset(stream, 0, -ETIMEDOUT);
 }
 
-uint64_t stream_id(const struct pipe *pipe)
-{
-    return stream_of(pipe)->id;
-}
-
-struct session *stream_session(const struct pipe *pipe)
-{
-    return stream_of(pipe)->session;
-}
-
 static void stream_destroy(struct pipe *pipe)
 {
     free(stream_of(pipe));

@@ -20,7 +20,5 @@ struct pipe *stream_open(struct session *session, const struct target *target, s
 /* Answers a stream that the peer opened. ANSWER_OK: bytes may follow. Anything else: the answer is
  * sent and the stream ends. */
 void stream_answer(struct pipe *stream, enum answer answer, const struct addr *bound);
-uint64_t stream_id(const struct pipe *stream);
-struct session *stream_session(const struct pipe *stream); /* NULL once the session is over */
 
 #endif

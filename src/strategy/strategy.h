@@ -34,8 +34,8 @@ struct candidate {
 typedef void strategy_resolved_cb(void *arg, const struct addr *addrs, size_t count,
                                   const char *why);
 struct strategy_resolver {
-    void *(*start)(void *owner, const char *name, strategy_resolved_cb *done,
-                   void *arg); /* NULL: cannot */
+    /* NULL: cannot. */
+    void *(*start)(void *owner, const char *name, strategy_resolved_cb *done, void *arg);
     void (*cancel)(void *owner, void *lookup);
     void *owner;
 };
