@@ -53,6 +53,8 @@
 #define DISCARD_MAX_MS     2000
 #define QUIET_MS           5000
 #define TUNE_EVERY_MS      100
+/* A new key takes about as long as so many bytes; 27 of the peer's are enough to ask for one. */
+#define KEY_UPDATE_COST_BYTES ((size_t)16 * 1024)
 #define KEY_MAX_BYTES      (UINT64_C(1) << 37) /* AES-GCM: 2^24.5 full records, RFC 8446 5.5 */
 
 /* RFC 8446 6 */
@@ -388,8 +390,9 @@ static void got_handshake_message(struct tls_pipe *tls, const uint8_t *bytes, si
         tls_over(tls, result);
 }
 
-/* Opens the record of len bytes that stands first, and passes on what it holds. */
-static void take_record(struct tls_pipe *tls, size_t len)
+/* Opens the record of len bytes that stands first, and passes on what it holds. Returns what it
+ * cost, in bytes of data whose handling takes as long. */
+static size_t take_record(struct tls_pipe *tls, size_t len)
 {
     struct block *block =
         len <= SMALL_RECORD_BYTES ? block_new_sized(len - TLS_RECORD_OVERHEAD_BYTES) : block_new();
@@ -402,18 +405,19 @@ static void take_record(struct tls_pipe *tls, size_t len)
     if (n < 0) {
         block_unref(block);
         tls_fail(tls, ALERT_BAD_RECORD_MAC, n);
-        return;
+        return len;
     }
     slice.len = (size_t)n;
     if (content == TLS_DATA && n > 0) {
         pipe_deliver(&tls->base, &slice, NULL);
-        return;
+        return len;
     }
     if (content == TLS_ALERT)
         got_alert(tls, slice.data, slice.len);
     else if (content == TLS_HANDSHAKE_MESSAGE)
         got_handshake_message(tls, slice.data, slice.len);
     slice_drop(&slice);
+    return content == TLS_HANDSHAKE_MESSAGE ? KEY_UPDATE_COST_BYTES : len;
 }
 
 /* The length of the next record when all of it is there; 0: not yet, or the pipe is over. */
@@ -476,8 +480,7 @@ static void tls_read(struct tls_pipe *tls)
         len = next_record(tls);
         if (len == 0)
             return;
-        turn += len;
-        take_record(tls, len);
+        turn += take_record(tls, len);
     }
 }
 

@@ -818,6 +818,39 @@ static void against_the_library(void **state)
     }
 }
 
+/* Changing the key again and again costs us far more than the peer, and is done in small portions:
+ * others have their turns between. */
+static void key_updates_take_turns(void **state)
+{
+    static const uint8_t update[] = {24, 0, 0, 1, 0};
+    struct world *world = *state;
+    struct plain plain;
+    struct tls_key seal = {0}, open = {0};
+    uint8_t record[64];
+    size_t len = sizeof update + TLS_RECORD_OVERHEAD_BYTES;
+    unsigned turns = 0;
+
+    plain_peer(world, &plain, true, "TLS_AES_128_GCM_SHA256");
+    assert_int_equal(tls_context_keys(plain.ssl, &plain.secrets, &seal, &open), 0);
+    for (int i = 0; i < 1000; i++) {
+        assert_int_equal(
+            tls_record_seal(&seal, TLS_HANDSHAKE_MESSAGE, update, sizeof update, record), 0);
+        assert_int_equal(write(plain.fd, record, len), (ssize_t)len);
+        assert_int_equal(tls_key_update(&seal), 0);
+    }
+    world->a.seed = 0;
+    assert_int_equal(tls_record_seal(&seal, TLS_DATA, "x", 1, record), 0);
+    assert_int_equal(write(plain.fd, record, 1 + TLS_RECORD_OVERHEAD_BYTES),
+                     1 + TLS_RECORD_OVERHEAD_BYTES);
+    AWAIT(world, (turns++, world->a.received == 1));
+    assert_in_range(turns, 50, 1000);
+    tls_key_free(&seal);
+    tls_key_free(&open);
+    plain_end(&plain);
+    pipe_abort(world->a.pipe, -ECANCELED);
+    AWAIT(world, world->a.why != NOT_ENDED);
+}
+
 /* What an authenticated peer may do wrong after the handshake. */
 static void wrong_after_handshake(void **state)
 {
@@ -888,6 +921,7 @@ int main(void)
         TEST(abort_resets),
         TEST(cut_and_tampered),
         TEST(against_the_library),
+        TEST(key_updates_take_turns),
         TEST(wrong_after_handshake),
         TEST(idle_timeout),
         TEST(linked),
