@@ -7,4 +7,4 @@ libadit_a_SOURCES += \
 	src/node/reach.c src/node/serve.c src/node/status.c
 
 check_PROGRAMS += tests/unit/test-node
-tests_unit_test_node_SOURCES = tests/unit/test_node.c
+tests_unit_test_node_SOURCES = tests/unit/test_node.c tests/unit/node_sides.h
