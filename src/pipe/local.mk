@@ -5,8 +5,9 @@ libadit_a_SOURCES += src/pipe/tls.h src/pipe/pair.c src/pipe/pair.h
 
 libadit_a_SOURCES += src/pipe/pacing.c src/pipe/pacing.h
 libadit_a_SOURCES += src/pipe/tls.c src/pipe/tls_int.h src/pipe/tls_open.c
-check_PROGRAMS += tests/unit/test-tls
-tests_unit_test_tls_SOURCES = tests/unit/test_tls.c
+check_PROGRAMS += tests/unit/test-tls tests/unit/test-tls-library
+tests_unit_test_tls_SOURCES = tests/unit/test_tls.c tests/unit/tls_ends.h
+tests_unit_test_tls_library_SOURCES = tests/unit/test_tls_library.c tests/unit/tls_ends.h
 # Not built by default: make tests/bench/tls-pipe-bench
 EXTRA_PROGRAMS = tests/bench/tls-pipe-bench
 tests_bench_tls_pipe_bench_SOURCES = tests/bench/tls_pipe_bench.c
