@@ -38,6 +38,7 @@
 #define AHEAD_BYTES        ((uint64_t)64 * 1024) /* taken from a source beyond the peer's credit */
 #define UNSENT_BYTES       ((uint64_t)32 * BLOCK_READ_BYTES) /* and ahead of what has been sent */
 #define UNSENT_ALL_BYTES   ((uint64_t)8 * 1024 * 1024) /* the same, shared by all ready streams */
+#define ROOM_MIN_BYTES     ((uint64_t)2 * BLOCK_READ_BYTES)
 #define UNSENT_MIN_BYTES   ((uint64_t)32 * 1024)
 #define WINDOW_GROW_MIN_US (4 * MS_US)
 #define COPY_BELOW_BYTES   (BLOCK_BYTES / 4)
@@ -211,6 +212,8 @@ static size_t stream_room(const struct pipe *pipe)
         cap = share;
     if (cap < stream->acked + STREAM_GUARANTEE_BYTES)
         cap = stream->acked + STREAM_GUARANTEE_BYTES;
+    if (cap < stream->written + ROOM_MIN_BYTES && stream->next < stream->written)
+        return 0; /* worth a read only when there is more, or nothing left to send */
     return cap > stream->written ? (size_t)(cap - stream->written) : 0;
 }
 
