@@ -8,6 +8,14 @@
  */
 #include "tls_ends.h"
 
+static void make_pipes(struct world *world, int fds[2], const struct node_id *expected,
+                       const struct pipe_options *options)
+{
+    listen_to(&world->a, tls_wrap(world->loop, world->client, fds[0], false, expected, options),
+              ~7u);
+    listen_to(&world->b, tls_accept(world->loop, world->server, fds[1], options), 7);
+}
+
 static void pipes_up(struct world *world, int buffer)
 {
     int fds[2];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Theory of operation: both ends of a TLS pipe in one loop, and what each has seen. What the tests of
- * TLS pipes begin with.
+ * Theory of operation: both ends of a TLS pipe in one loop, and what each has seen. What the tests
+ * of TLS pipes begin with.
  */
 #ifndef ADIT_TESTS_TLS_ENDS_H
 #define ADIT_TESTS_TLS_ENDS_H
@@ -159,14 +159,6 @@ static void tcp_pair(int fds[2], int buffer)
     close(listener);
     for (int i = 0; i < 2 && buffer; i++)
         setsockopt(fds[i], SOL_SOCKET, SO_SNDBUF, &buffer, sizeof buffer);
-}
-
-static void make_pipes(struct world *world, int fds[2], const struct node_id *expected,
-                       const struct pipe_options *options)
-{
-    listen_to(&world->a, tls_wrap(world->loop, world->client, fds[0], false, expected, options),
-              ~7u);
-    listen_to(&world->b, tls_accept(world->loop, world->server, fds[1], options), 7);
 }
 
 /* Turns the loop until the condition holds; fails the test when it takes too long. */
