@@ -173,7 +173,9 @@ static int directory_lock(struct state *state, char *errbuf, size_t errlen)
     state->lock_fd = openat(state->dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (state->lock_fd < 0) {
         int rc = -errno;
-        snprintf(errbuf, errlen, "%s/lock: %s", state->dir, err_text(rc));
+        snprintf(errbuf, errlen,
+                 "state directory %s: its file lock: %s; choose another with --state DIR",
+                 state->dir, err_text(rc));
         return rc;
     }
     if (flock(state->lock_fd, LOCK_EX | LOCK_NB) != 0) {

@@ -83,6 +83,13 @@ static int choose_named(const struct node *node, const char *text, struct choice
             return 0; /* may be heard of in other ways */
         break;
     }
+    if (strcasestr(text, "adit1")) { /* half a ticket is no secret to repeat either */
+        snprintf(
+            errbuf, errlen,
+            "this is neither a whole ticket nor a known peer: copy all of the ticket, from adit1 "
+            "on, or give a name that adit peers lists");
+        return -ENOENT;
+    }
     snprintf(errbuf, errlen,
              "there is no peer \"%s\": give a ticket, or one of the names that adit peers lists",
              text);

@@ -246,6 +246,20 @@ static int open_at(struct listen *listen, const struct addr *wanted, struct stat
     return pipe_add_listener(server->pipe, &server_events, server);
 }
 
+static const char *remedy_for(int error)
+{
+    switch (-error) {
+    case EADDRINUSE:
+        return "; choose another port, or 0 for any";
+    case EADDRNOTAVAIL:
+        return "; this machine has no such address: `ip address' lists those it has";
+    case EACCES:
+        return "; ports below 1024 are root's";
+    default:
+        return "";
+    }
+}
+
 struct listen *listen_new(struct loop *loop, const struct listen_options *options,
                           const struct listen_events *events, void *arg, char *errbuf,
                           size_t errlen)
@@ -273,8 +287,7 @@ struct listen *listen_new(struct loop *loop, const struct listen_options *option
         if (r == 0)
             continue;
         snprintf(errbuf, errlen, "cannot listen for peers on %s (path.listen): %s%s",
-                 addr_format(&options->at[i], text), err_text(r),
-                 r == -EADDRINUSE ? "; choose another port, or 0 for any" : "");
+                 addr_format(&options->at[i], text), err_text(r), remedy_for(r));
         listen_free(listen);
         return NULL;
     }

@@ -89,6 +89,17 @@ static void on_finish(void *arg)
     job_end(arg, "no answer");
 }
 
+static const char *no_path_reason(const struct node_peer *peer)
+{
+    struct scheduler_info info = {.text = ""};
+
+    if (peer->is_refused && peer->refusal[0])
+        return peer->refusal;
+    if (peer->scheduler)
+        scheduler_describe(peer->scheduler, &info);
+    return info.text[0] ? info.text : "none was found in time";
+}
+
 static void on_timer(void *arg)
 {
     struct ping_job *job = arg;
@@ -101,7 +112,7 @@ static void on_timer(void *arg)
     else if (!peer)
         job_end(job, "that peer is not connected, and this node does not know where it is");
     else
-        job_end(job, peer->is_refused && peer->refusal[0] ? peer->refusal : "no path to the peer");
+        job_end(job, no_path_reason(peer));
 }
 
 void ping_path_up(struct node_peer *peer)

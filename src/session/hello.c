@@ -44,7 +44,8 @@ const char *close_code_text(enum close_code code)
     case CLOSE_TICKET_UNKNOWN:
         return "the exit does not know this ticket: ask its owner for a new one (adit ticket)";
     case CLOSE_REVOKED:
-        return "the exit's owner has revoked this node's admission";
+        return "the exit's owner has revoked this node's admission: only `adit peers "
+               "allow` there brings it back";
     case CLOSE_VERSION:
         return "the two nodes have no protocol version in common: update the older adit";
     case CLOSE_PROTOCOL:

@@ -342,7 +342,7 @@ static struct attempt *direct_start(const struct strategy_env *env,
     add_addrs(direct, addrs, count);
     if (direct->count == 0 && direct->pending == 0) {
         direct_free(direct);
-        *why = "no address of the peer is known";
+        *why = "no address of the peer is known: give a ticket of it (adit gateway TICKET)";
         return NULL;
     }
     defer_soon(env->loop, &direct->step);

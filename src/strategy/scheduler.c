@@ -73,13 +73,15 @@ struct round {
 
 TAILQ_HEAD(round_list, round);
 
+#define WHY_TEXT_MAX 128
+
 /* A configured strategy and what became of it. */
 struct entry {
     enum config_strategy id;
     const struct strategy *strategy; /* NULL: not in this version */
     bool fail, tried, worked;
     uint32_t trying;
-    char text[ATTEMPT_TEXT_MAX + 64];
+    char text[ATTEMPT_TEXT_MAX + WHY_TEXT_MAX];
 };
 
 struct scheduler {
@@ -99,7 +101,7 @@ struct scheduler {
     uint64_t taken_at;               /* when the last path was taken into use; 0: never */
     uint32_t short_lives;            /* paths in a row that lived less than SCHEDULER_STABLE_US */
     uint32_t jitter;                 /* of the pause now running, in JITTER_STEPS */
-    char text[ATTEMPT_TEXT_MAX + 64], logged[ATTEMPT_TEXT_MAX + 64];
+    char text[ATTEMPT_TEXT_MAX + WHY_TEXT_MAX], logged[ATTEMPT_TEXT_MAX + WHY_TEXT_MAX];
     size_t count;
     struct entry entries[CONFIG_STRATEGIES];
 };
@@ -198,13 +200,29 @@ static void on_head_start(void *arg)
     round_step(arg);
 }
 
+/* What a user can make of it, more than err_text() says. */
+static const char *why_text(int why)
+{
+    switch (why) {
+    case -ECONNREFUSED:
+        return "Connection refused; does the peer run?";
+    case -ETIMEDOUT:
+        return "Connection timed out; does the peer run, and do firewalls let its port through?";
+    case -ECONNRESET:
+    case ADIT_ETRUNC:
+        return "closed before it proved to be the peer; another program or adit may be there now";
+    default:
+        return err_text(why);
+    }
+}
+
 static void entry_failed(struct scheduler *scheduler, struct entry *entry, int why,
                          const char *text)
 {
     if (why && text[0])
-        snprintf(entry->text, sizeof(entry->text), "%s: %s", text, err_text(why));
+        snprintf(entry->text, sizeof(entry->text), "%s: %s", text, why_text(why));
     else
-        snprintf(entry->text, sizeof(entry->text), "%s", why ? err_text(why) : text);
+        snprintf(entry->text, sizeof(entry->text), "%s", why ? why_text(why) : text);
     entry->worked = false;
     snprintf(scheduler->text, sizeof(scheduler->text), "%s", entry->text);
 }

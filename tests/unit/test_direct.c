@@ -254,7 +254,7 @@ static void failed(void **state)
     assert_int_equal(f.overs, 1);
     assert_true(f.why < 0);
     f.env.connect_ms = f.env.tls_ms = PATIENCE_MS;
-    assert_string_equal(try_at(&f, candidates, 0), "no address of the peer is known");
+    assert_non_null(strstr(try_at(&f, candidates, 0), "no address of the peer is known"));
     /* an interface that is not there */
     f.env.interface_count = 1;
     strcpy(f.env.interfaces[0], "no-such-if");
