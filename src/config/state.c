@@ -508,15 +508,22 @@ int state_peer_remember(struct state *state, const struct node_id *id, const cha
     return peer_change(state, id, &(struct peer_change){PEER_REMEMBER, suggested, how, now});
 }
 
+/* A copy of the table, and a known peer's place in it. 0, -ENOENT or -ENOMEM. */
+static int peers_copy_with(const struct state *state, const struct node_id *id,
+                           struct peer_table *copy, size_t *place)
+{
+    bool found;
+
+    *place = peer_table_place(&state->peers, id, &found);
+    return found ? peers_copy(state, copy) : -ENOENT;
+}
+
 int state_peer_revoke(struct state *state, const struct node_id *id)
 {
     struct peer_table copy;
-    bool found;
-    size_t place = peer_table_place(&state->peers, id, &found);
+    size_t place;
+    int rc = peers_copy_with(state, id, &copy, &place);
 
-    if (!found)
-        return -ENOENT;
-    int rc = peers_copy(state, &copy);
     if (rc != 0)
         return rc;
     copy.items[place].admitted = false;
@@ -526,12 +533,9 @@ int state_peer_revoke(struct state *state, const struct node_id *id)
 int state_peer_forget(struct state *state, const struct node_id *id)
 {
     struct peer_table copy;
-    bool found;
-    size_t place = peer_table_place(&state->peers, id, &found);
+    size_t place;
+    int rc = peers_copy_with(state, id, &copy, &place);
 
-    if (!found)
-        return -ENOENT;
-    int rc = peers_copy(state, &copy);
     if (rc != 0)
         return rc;
     copy.count--;
@@ -542,18 +546,15 @@ int state_peer_forget(struct state *state, const struct node_id *id)
 int state_peer_rename(struct state *state, const struct node_id *id, const char *name)
 {
     struct peer_table copy;
-    bool found;
-    size_t place = peer_table_place(&state->peers, id, &found);
+    size_t place;
+    int rc = peers_copy_with(state, id, &copy, &place);
 
-    if (!found)
-        return -ENOENT;
-    int rc = name_check(&state->peers, id, name);
-    if (rc == 0)
-        rc = peers_copy(state, &copy);
     if (rc != 0)
         return rc;
-    strcpy(copy.items[place].name, name);
-    return peers_commit(state, &copy, 0);
+    rc = name_check(&state->peers, id, name);
+    if (rc == 0)
+        strcpy(copy.items[place].name, name);
+    return peers_commit(state, &copy, rc);
 }
 
 void state_peer_touch(struct state *state, const struct node_id *id, int64_t now)
