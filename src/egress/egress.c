@@ -12,6 +12,9 @@
  * one peer do not use up the descriptors of all, and max_streams open and being opened together.
  * peer.c counts what is open, and rate.c limits its bytes.
  *
+ * A dial costs system calls, and one read from a peer can hold thousands of OPENs: DIALS_A_TURN are
+ * begun at once, the others wait for the next turn, one of each peer after the other.
+ *
  * The exit's own addresses are read from the kernel at most every OWN_CHECK, when something is
  * asked.
  *
@@ -30,6 +33,7 @@
 #include "egress/peer.h"
 #include "egress/resolve.h"
 
+#define DIALS_A_TURN 64
 #define OWN_CHECK_US (3 * SEC_US)
 #define TIMEOUT_US   (10 * SEC_US)
 
@@ -40,6 +44,9 @@ struct egress {
     struct peer_table table;
     struct dial_options dial;
     uint32_t max_streams, max_dials;
+    uint64_t burst_at; /* loop_now() at which `burst` dials have been begun */
+    uint32_t burst;
+    struct defer turn; /* begins those that wait for the next turn */
     uint64_t own_checked;
     struct addr *external;
     size_t external_count;
@@ -155,6 +162,43 @@ static void stop_waiting(struct egress_request *request)
     DL_DELETE2(request->peer->waiting, request, prev_waiting, next_waiting);
 }
 
+/* Whether another connection of the peer's may be begun now. */
+static bool may_dial(struct egress *egress, const struct peer *peer)
+{
+    if (egress->burst_at != loop_now(egress->loop)) {
+        egress->burst_at = loop_now(egress->loop);
+        egress->burst = 0;
+    }
+    if (egress->burst >= DIALS_A_TURN)
+        defer_next(egress->loop, &egress->turn);
+    return egress->burst < DIALS_A_TURN && peer->active < egress->max_dials;
+}
+
+static void begin_waiting(struct peer *peer)
+{
+    struct egress_request *next = peer->waiting;
+
+    stop_waiting(next);
+    request_dial(next);
+}
+
+static void on_turn(void *arg)
+{
+    struct egress *egress = arg;
+    bool any = true;
+
+    egress->burst = 0;
+    while (any) {
+        any = false;
+        for (struct peer *peer = egress->table.peers; peer; peer = peer->hh.next) {
+            if (!peer->waiting || !may_dial(egress, peer))
+                continue;
+            begin_waiting(peer);
+            any = true;
+        }
+    }
+}
+
 /* Takes a request out of everything it is part of, and frees it; another may take its place. */
 static void request_free(struct egress_request *request)
 {
@@ -175,11 +219,8 @@ static void request_free(struct egress_request *request)
     free(request);
     if (!peer)
         return;
-    while (peer->waiting && peer->active < egress->max_dials && !egress->freeing) {
-        struct egress_request *next = peer->waiting;
-        stop_waiting(next);
-        request_dial(next);
-    }
+    while (peer->waiting && may_dial(egress, peer) && !egress->freeing)
+        begin_waiting(peer);
     peer_release(peer);
 }
 
@@ -328,6 +369,7 @@ static void request_dial(struct egress_request *request)
     struct addr addr = target->addr;
     addr.port = target->port;
     request->state = REQUEST_ACTIVE;
+    egress->burst++;
     if (request->peer)
         request->peer->active++;
     dial_init(&request->dial, egress->loop, &egress->dial, target->name[0] ? NULL : &addr,
@@ -353,7 +395,7 @@ static void request_begin(struct egress_request *request, const struct node_id *
     enum answer answer = admit(request, id);
     if (answer != ANSWER_OK) {
         request_refuse(request, answer);
-    } else if (request->peer && request->peer->active >= egress->max_dials) {
+    } else if (request->peer && (request->peer->waiting || !may_dial(egress, request->peer))) {
         request->state = REQUEST_WAITING;
         DL_APPEND2(request->peer->waiting, request, prev_waiting, next_waiting);
         timer_set_in(egress->loop, &request->patience, egress->dial.timeout_us);
@@ -454,6 +496,7 @@ struct egress *egress_new(struct loop *loop, const struct egress_config *config)
         return NULL;
     egress->loop = loop;
     peer_table_init(&egress->table, loop);
+    defer_init(&egress->turn, on_turn, egress);
     struct resolver_options options = {
         .servers = config->resolvers,
         .server_count = config->resolver_count,
@@ -474,6 +517,7 @@ void egress_free(struct egress *egress)
     egress->freeing = true;
     while (egress->requests)
         request_free(egress->requests);
+    defer_cancel(egress->loop, &egress->turn);
     peer_table_clear(&egress->table);
     resolver_free(egress->resolver);
     policy_free(egress->policy);

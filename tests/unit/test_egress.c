@@ -351,6 +351,39 @@ static void limits(void **state)
     end(&asked[3]);
 }
 
+static int lowest_free_descriptor(void)
+{
+    int fd = dup(0);
+
+    close(fd);
+    return fd;
+}
+
+/* A flood of OPENs does not become a flood of system calls in one turn, and all are served. */
+static void a_flood_takes_turns(void **state)
+{
+    static struct asked asked[300], other;
+    int before, begun;
+
+    (void)state;
+    open_egress((struct egress_config){.connect_timeout_us = 5 * SEC_US});
+    before = lowest_free_descriptor();
+    for (int i = 0; i < 300; i++)
+        begin(&asked[i], &alice, "127.0.0.1", server_addr.port);
+    begin(&other, &bob, "127.0.0.1", server_addr.port);
+    begun = lowest_free_descriptor() - before;
+    assert_in_range(begun, 1, 128);
+    run_until(&other.told, 1);
+    assert_int_equal(other.answer, ANSWER_OK);
+    for (int i = 0; i < 300; i++) {
+        run_until(&asked[i].told, 1);
+        assert_int_equal(asked[i].answer, ANSWER_OK);
+        end(&asked[i]);
+    }
+    end(&other);
+    assert_int_equal(stats_of(NULL).dials, 0);
+}
+
 static void waiting_for_a_turn(void **state)
 {
     (void)state;
@@ -503,6 +536,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(own_addresses, setup, teardown),
         cmocka_unit_test_setup_teardown(refused_and_silent, setup, teardown),
         cmocka_unit_test_setup_teardown(limits, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_flood_takes_turns, setup, teardown),
         cmocka_unit_test_setup_teardown(waiting_for_a_turn, setup, teardown),
         cmocka_unit_test_setup_teardown(cancelling, setup, teardown),
         cmocka_unit_test_setup_teardown(out_of_descriptors, setup, teardown),
