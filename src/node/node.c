@@ -396,7 +396,7 @@ int node_reload(struct node *node, const struct config *config, char **restart, 
     node->pool.limit = config->session.memory;
     set_name(node, config);
     HASH_ITER (hh, node->peers, peer, next)
-        node_peer_reset_scheduler(peer);
+        node_peer_reconfigure(peer);
     set_env(node, config);
     node_peers_changed(node);
     HASH_ITER (hh, node->peers, peer, next)

@@ -47,7 +47,7 @@ void node_stop(struct node *node, void (*done)(void *arg), void *arg);
 void node_free(struct node *node);
 
 /* Takes over a new configuration: what can change while streams are open, changes (exit rules and
- * limits, peers, timers of what is yet to start); keys that need a restart are named in *restart,
+ * limits, peers, times and memory of sessions); keys that need a restart are named in *restart,
  * comma-separated ("" if none; malloc'd). 0, or a negative error and errbuf: nothing has changed.
  */
 int node_reload(struct node *node, const struct config *config, char **restart, char *errbuf,

@@ -120,6 +120,8 @@ struct session *node_peer_restarted(struct node_peer *peer, bool keep);
 void node_peer_update(struct node_peer *peer);
 /* Gives up its scheduler, so that the next one goes by the present configuration. */
 void node_peer_reset_scheduler(struct node_peer *peer);
+/* The node's configuration is another: for its session and its search for a path. */
+void node_peer_reconfigure(struct node_peer *peer);
 bool node_peer_is_reachable(const struct node_peer *peer); /* some address of it is known */
 void node_peer_refused(struct node_peer *peer, const char *text);
 bool node_peer_is_refused(const struct node_peer *peer); /* just now */

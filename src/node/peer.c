@@ -176,10 +176,8 @@ int node_peer_set_ticket(struct node_peer *peer, const struct ticket *ticket)
 
 /* --- Sessions --- */
 
-static struct session *session_make(struct node_peer *peer)
+static struct session_config session_config_from(const struct config *config)
 {
-    struct node *node = peer->node;
-    const struct config *config = node->config;
     struct session_config session_config = SESSION_CONFIG_DEFAULT;
 
     session_config.hold_us = config->path.hold_us;
@@ -189,6 +187,14 @@ static struct session *session_make(struct node_peer *peer)
     session_config.rekey_us = config->path.renew_after_us;
     session_config.rekey_bytes = config->path.renew_bytes;
     session_config.max_streams = config->session.max_streams;
+    return session_config;
+}
+
+static struct session *session_make(struct node_peer *peer)
+{
+    struct node *node = peer->node;
+    const struct session_config session_config = session_config_from(node->config);
+
     return session_new(node->loop, &session_config, &node->pool, &node->id, &peer->id,
                        &session_events, peer);
 }
@@ -421,6 +427,15 @@ void node_peer_reset_scheduler(struct node_peer *peer)
 {
     scheduler_free(peer->scheduler);
     peer->scheduler = NULL;
+}
+
+void node_peer_reconfigure(struct node_peer *peer)
+{
+    const struct session_config session_config = session_config_from(peer->node->config);
+
+    node_peer_reset_scheduler(peer);
+    if (peer->session)
+        session_reconfigure(peer->session, &session_config);
 }
 
 static bool has_addr(const struct addr *addrs, size_t count, const struct addr *addr)

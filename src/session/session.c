@@ -143,6 +143,16 @@ bool session_was_busy(const struct session *session)
     return session->traffic_at && loop_now(session->loop) - session->traffic_at < BUSY_US;
 }
 
+void session_reconfigure(struct session *session, const struct session_config *config)
+{
+    uint32_t told = session->config.max_streams;
+
+    session->config = *config;
+    if (config->max_streams < told)
+        session->config.max_streams = told;
+    session_touch_tick(session);
+}
+
 /* --- Time --- */
 
 void session_touch_tick(struct session *session)

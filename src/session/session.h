@@ -67,6 +67,9 @@ struct session *session_new(struct loop *loop, const struct session_config *conf
                             struct session_pool *pool, const struct node_id *local,
                             const struct node_id *remote, const struct session_events *events,
                             void *arg);
+/* Takes over another configuration, for what is open too; but max_streams only grows, since the
+ * peer was told the old one. */
+void session_reconfigure(struct session *session, const struct session_config *config);
 /* Ends it: tells the peer (SESSION_CLOSE with code and text) on every path, fails all streams;
  * `end` follows from the loop. */
 void session_close(struct session *session, enum close_code code, const char *text);

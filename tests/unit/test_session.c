@@ -317,6 +317,34 @@ static void test_hold(void **state)
     world_free(&world);
 }
 
+/* A new configuration counts for a session that waits; what the peer was told stays. */
+static void test_reconfigure(void **state)
+{
+    struct session_config config = SESSION_CONFIG_DEFAULT;
+    struct world world;
+    struct reader clients[3];
+    struct pipe *path;
+
+    (void)state;
+    world_new(&world);
+    path = join(&world, 1000, 0, 0);
+    config.hold_us = 10 * SEC_US;
+    config.max_streams = 1;
+    session_reconfigure(world.side[0].session, &config);
+    for (int i = 0; i < 3; i++)
+        open_from(&world, 0, &clients[i]);
+    run(&world, SEC_US);
+    pipe_abort(path, -ECONNRESET);
+    run(&world, 9 * SEC_US);
+    assert_true(world.side[0].session && !clients[2].over);
+    run(&world, 2 * SEC_US);
+    assert_null(world.side[0].session);
+    assert_int_equal(world.side[0].ended, -ETIMEDOUT);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(clients[i].why, -ETIMEDOUT);
+    world_free(&world);
+}
+
 static void test_close_tells_why(void **state)
 {
     struct world world;
@@ -520,6 +548,7 @@ int main(void)
         cmocka_unit_test(test_stream_limit),
         cmocka_unit_test(test_open_without_path),
         cmocka_unit_test(test_hold),
+        cmocka_unit_test(test_reconfigure),
         cmocka_unit_test(test_close_tells_why),
         cmocka_unit_test(test_silent_path_is_left),
         cmocka_unit_test(test_upgrade),
