@@ -9,9 +9,9 @@
  * network leaves room for the others.
  *
  * A handshake is: accepted, proven (its pipe has been handed over), done. Its place counts until
- * done, so that greetings that are never finished are bounded too. One that is refused has its place
- * until the connection has ended: closing it takes a while when the other side does not, and it
- * holds its TLS state that long.
+ * done, so that greetings that are never finished are bounded too. One that is refused has its
+ * place until the connection has ended: closing it takes a while when the other side does not, and
+ * it holds its TLS state that long.
  *
  * The port of a listener with port 0 is picked once and kept in the state, since tickets name it.
  * When somebody else has it at a later start, another is picked for this run, with a warning: the

@@ -48,8 +48,8 @@ struct pipe_options {
         .connect_timeout_ms = 10000, .tls_timeout_ms = 5000, .linger_ms = 10000, .send_retries = 2 \
     }
 
-/* How many descriptors may be used when `spare`, a quarter of all at most, are to be left for others
- * in the process. One system call. */
+/* How many descriptors may be used when `spare`, a quarter of all at most, are to be left for
+ * others in the process. One system call. */
 uint32_t pipe_descriptors_max(uint32_t spare);
 /* Applies what is set to a new socket, before bind and connect, and binds it when local or reuse
  * ask for it. 0 or a negated errno. */

@@ -55,7 +55,7 @@
 #define TUNE_EVERY_MS      100
 /* A new key takes about as long as so many bytes; 27 of the peer's are enough to ask for one. */
 #define KEY_UPDATE_COST_BYTES ((size_t)16 * 1024)
-#define KEY_MAX_BYTES      (UINT64_C(1) << 37) /* AES-GCM: 2^24.5 full records, RFC 8446 5.5 */
+#define KEY_MAX_BYTES         (UINT64_C(1) << 37) /* AES-GCM: 2^24.5 full records, RFC 8446 5.5 */
 
 /* RFC 8446 6 */
 enum alert {

@@ -251,10 +251,11 @@ static void test_hello_vector(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_varints),        cmocka_unit_test(test_stream_vector),
-        cmocka_unit_test(test_window_vector),  cmocka_unit_test(test_refused), cmocka_unit_test(test_close_text),
-        cmocka_unit_test(test_open_vectors),   cmocka_unit_test(test_open_refused),
-        cmocka_unit_test(test_answer_vectors), cmocka_unit_test(test_hello_vector),
+        cmocka_unit_test(test_varints),       cmocka_unit_test(test_stream_vector),
+        cmocka_unit_test(test_window_vector), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_close_text),    cmocka_unit_test(test_open_vectors),
+        cmocka_unit_test(test_open_refused),  cmocka_unit_test(test_answer_vectors),
+        cmocka_unit_test(test_hello_vector),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
