@@ -20,10 +20,11 @@
 #define TLS_RECORD_HEADER_BYTES   5
 #define TLS_RECORD_OVERHEAD_BYTES 22 /* header, content type, tag */
 #define TLS_RECORD_DATA_MAX       16384
-#define TLS_RECORD_MAX            (TLS_RECORD_HEADER_BYTES + TLS_RECORD_DATA_MAX + 256) /* RFC 8446 5.2 */
-#define TLS_SECRET_BYTES          HASH_BYTES
-#define TLS_IV_BYTES              12
-#define TLS_KEY_MAX               32
+/* RFC 8446 5.2 */
+#define TLS_RECORD_MAX   (TLS_RECORD_HEADER_BYTES + TLS_RECORD_DATA_MAX + 256)
+#define TLS_SECRET_BYTES HASH_BYTES
+#define TLS_IV_BYTES     12
+#define TLS_KEY_MAX      32
 
 enum tls_content { TLS_ALERT = 21, TLS_HANDSHAKE_MESSAGE = 22, TLS_DATA = 23 };
 enum tls_suite { TLS_AES_128_GCM = 0x1301, TLS_CHACHA20 = 0x1303 };

@@ -2,8 +2,8 @@
 /*
  * Theory of operation
  *
- * CPU time of TLS pipes: two processes over loopback TCP, one sends MEGABYTES in records of CHUNK bytes as long as there is room, the
- * other counts and answers with its own CPU time at the end.
+ * CPU time of TLS pipes: two processes over loopback TCP, one sends MEGABYTES in records of CHUNK
+ * bytes as long as there is room, the other counts and answers with its own CPU time at the end.
  *
  *     tls_pipe_bench [MEGABYTES [CHUNK]]
  *
@@ -63,7 +63,8 @@ static void on_room(struct pipe *pipe, void *arg)
     on_up(pipe, arg);
 }
 
-static void on_message(struct pipe *pipe, const struct slice *data, const struct addr *from, void *arg)
+static void on_message(struct pipe *pipe, const struct slice *data, const struct addr *from,
+                       void *arg)
 {
     struct bench *bench = arg;
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Theory of operation: tickets against the vectors of docs/protocol-ticket.md, there and back, and what is
- * wrong with the wrong ones. */
+/* Theory of operation: tickets against the vectors of docs/protocol-ticket.md, there and back, and
+ * what is wrong with the wrong ones. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
