@@ -22,7 +22,7 @@
 
 #define ACK_MIN_US (5 * MS_US)
 #define ACK_MAX_US (25 * MS_US)
-#define TURN_BYTES ((size_t)64 * 1024) /* of a bulk stream: the other end writes them at once */
+#define TURN_BYTES ((size_t)128 * 1024) /* of a bulk stream: the other end writes them at once */
 #define NEW_RUN_MAX \
     16 /* frames of quiet streams in a row while bulk waits: many of them must not starve it */
 
