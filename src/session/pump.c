@@ -149,8 +149,7 @@ void session_put_window(struct path *path, struct stream *stream)
     stream->reported = window.received;
 }
 
-/* Tells what has been received, and the credit, of the streams that are due: all, or only while
- * some are urgent. */
+/* Tells what has been received, and the credit, of all streams that are due, urgent or not. */
 static void put_windows(struct session *session, struct path *path)
 {
     struct stream *stream;

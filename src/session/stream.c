@@ -38,7 +38,7 @@
 #define AHEAD_BYTES        ((uint64_t)64 * 1024) /* taken from a source beyond the peer's credit */
 #define UNSENT_BYTES       ((uint64_t)32 * BLOCK_READ_BYTES) /* and ahead of what has been sent */
 #define UNSENT_ALL_BYTES   ((uint64_t)16 * 1024 * 1024) /* the same, shared by all ready streams */
-#define ROOM_MIN_BYTES     ((uint64_t)2 * BLOCK_READ_BYTES)
+#define ROOM_MIN_BYTES     ((uint64_t)2 * BLOCK_READ_BYTES) /* less is not worth a read */
 #define UNSENT_MIN_BYTES   ((uint64_t)32 * 1024)
 #define WINDOW_GROW_MIN_US (4 * MS_US)
 #define COPY_BELOW_BYTES   (BLOCK_BYTES / 4)
