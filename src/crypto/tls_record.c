@@ -8,9 +8,9 @@
  * every record, and a hundred small calls. Here a record is encrypted from where its data lies into
  * the buffer that is sent, and decrypted from the buffer that was read into the block that is
  * delivered; the ciphers are the library's. That saves a quarter of a path's CPU time outside the
- * kernel, about an eighth of all of it (tests/bench/tls_pipe_bench.c). What is on the wire is plain TLS 1.3, which tests/unit/test_tls.c
- * shows against the library's own record layer at the other end, and test_tls_record.c with RFC
- * 8448's traces.
+ * kernel, about an eighth of all of it (tests/bench/tls_pipe_bench.c). What is on the wire is plain
+ * TLS 1.3, which tests/unit/test_tls.c shows against the library's own record layer at the other
+ * end, and test_tls_record.c with RFC 8448's traces.
  *
  * A nonce is the sequence number of its record, so it cannot repeat under one key as long as a key
  * has one user: a tls_key belongs to one direction of one connection and is never copied. Both
