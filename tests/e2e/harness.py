@@ -73,6 +73,14 @@ def die_with_parent():
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
+def entering(ns):
+    """What to begin a command line with, so that it runs in a network namespace: its name, or
+    something that knows how to enter()."""
+    if ns is None:
+        return []
+    return ns.enter() if hasattr(ns, "enter") else ["ip", "netns", "exec", ns]
+
+
 def need(*programs):
     """Paths of programs; the test is skipped if one is missing."""
     found = []
@@ -134,7 +142,7 @@ class Proc:
 
     def __init__(self, t, name, argv, ns=None, **kw):
         self.t, self.name, self.ended_well = t, name, None
-        full = ["ip", "netns", "exec", ns] + argv if ns else argv
+        self.ns, full = ns, entering(ns) + argv
         kw.setdefault("stdin", subprocess.DEVNULL)
         base = t.unique(f"{t.dir}/{name}")
         with open(base + ".argv", "w") as f:
@@ -231,9 +239,10 @@ class Node(Proc):
 class T:
     """What a test is given."""
 
-    def __init__(self, program, directory, load_tool, sanitized, long):
+    def __init__(self, program, directory, load_tool, sanitized, args):
         self.program, self.dir, self.load_tool = program, directory, load_tool
-        self.sanitized, self.long = sanitized, long
+        self.sanitized, self.args, self.long = sanitized, args, args.long
+        self.namespaces = f"{args.namespaces}{os.getpid()}"  # how names of network namespaces begin
         self.slow = 4 if sanitized else 1  # factor for waits that the sanitizers lengthen
         self.procs, self.nodes, self.notes, self.undo = [], [], [], []
         self.names = collections.Counter()
@@ -261,7 +270,7 @@ class T:
 
     def run(self, *argv, ns=None, seconds=60, ok=True, stdin=None, env=None):
         """Runs to the end; (exit code, stdout bytes, stderr text). ok: the code must be 0."""
-        full = ["ip", "netns", "exec", ns] + list(argv) if ns else list(argv)
+        full = entering(ns) + list(argv)
         try:
             r = subprocess.run(full, input=stdin, capture_output=True, timeout=seconds,
                                cwd=self.dir, env=env, preexec_fn=die_with_parent)

@@ -5,46 +5,17 @@ interactive echo run at once; every byte is checked, and how long each was silen
 import time
 
 from harness import check, equal, test
+from traffic import Traffic
 from world import Net
-
-
-class Traffic:
-    """A download, an upload and an echo through a gateway, to a server beside the exit."""
-
-    def __init__(self, t, net, g, size, fractions):
-        self.t, self.size = t, size
-        self.to = t.server(ns=net.exit, listen=f"{net.EXIT}:0")
-        marks = [x for f in fractions for x in ("--mark", int(size * f))]
-        self.echo = self.start("echo", g, net, "echo", 3600, 64, "--pause", 2)
-        self.down = self.start("down", g, net, "bulk", "down", size, 1, "--verify", *marks)
-        self.up = self.start("up", g, net, "bulk", "up", size, 1, "--verify")
-        for p in (self.echo, self.down, self.up):
-            p.expect("^started")
-
-    def start(self, name, g, net, *argv):
-        return self.t.load(*argv, to=self.to, via=g, ns=net.client, name=name)
-
-    def await_mark(self):
-        self.down.expect("^mark", 60 * self.t.slow)
-
-    def finish(self, seconds=90):
-        """The longest silence of each in ms; raises when a byte was lost, repeated, changed."""
-        results = {}
-        for p in (self.down, self.up):
-            r = p.result(seconds * self.t.slow)
-            check(r["complete"] and r["bytes"] == self.size,
-                  f"{p.name}: {r['bytes']} bytes of {self.size}")
-            results[p.name] = r["stall_ms"]
-        check(self.echo.running(), f"the echo broke: {self.echo.log.text()}")
-        self.echo.p.terminate()
-        results["echo"] = self.echo.result(30)["max_us"] / 1e3
-        self.t.note("silent for at most "
-                    + ", ".join(f"{k} {v:.0f} ms" for k, v in results.items()))
-        return results
 
 
 def size_for(t):
     return (1 << 30) if t.long and not t.sanitized else (200 if t.sanitized else 600) << 20
+
+
+def start(t, net, g, marks):
+    to = t.server(ns=net.exit, listen=f"{net.EXIT}:0")
+    return Traffic(t, to, g, net.client, size_for(t), marks)
 
 
 def limit(t, results, seconds):
@@ -57,7 +28,7 @@ def limit(t, results, seconds):
 def killed(t):
     net = Net(t)
     e, g, relay = net.relayed_pair()
-    traffic = Traffic(t, net, g, size_for(t), (0.1, 0.3, 0.5, 0.7, 0.9))
+    traffic = start(t, net, g, (0.1, 0.3, 0.5, 0.7, 0.9))
     for i in range(5):
         traffic.await_mark()
         check(relay.kill(reset=i % 2 == 0) > 0, "there was a connection to cut")
@@ -69,7 +40,7 @@ def killed(t):
 def silent(t):
     net = Net(t)
     e, g, relay = net.relayed_pair()
-    traffic = Traffic(t, net, g, size_for(t), (0.3, 0.7))
+    traffic = start(t, net, g, (0.3, 0.7))
     for _ in range(2):
         traffic.await_mark()
         relay.stall()
@@ -80,7 +51,7 @@ def silent(t):
 def hangs(t):
     net = Net(t)
     e, g, relay = net.relayed_pair()
-    traffic = Traffic(t, net, g, size_for(t), (0.4,))
+    traffic = start(t, net, g, (0.4,))
     traffic.await_mark()
     relay.stall()
     time.sleep(1)
@@ -92,7 +63,7 @@ def hangs(t):
 def refused(t):
     net = Net(t)
     e, g, relay = net.relayed_pair()
-    traffic = Traffic(t, net, g, size_for(t), (0.4,))
+    traffic = start(t, net, g, (0.4,))
     traffic.await_mark()
     relay.refuse = True
     relay.kill()
@@ -105,7 +76,7 @@ def refused(t):
 def interface_down(t):
     net = Net(t)
     e, g = net.pair()
-    traffic = Traffic(t, net, g, size_for(t), (0.4,))
+    traffic = start(t, net, g, (0.4,))
     traffic.await_mark()
     net.cut()
     time.sleep(5)
@@ -117,7 +88,7 @@ def interface_down(t):
 def black_hole(t):
     net = Net(t)
     e, g = net.pair()
-    traffic = Traffic(t, net, g, size_for(t), (0.4,))
+    traffic = start(t, net, g, (0.4,))
     traffic.await_mark()
     net.forward(False)
     time.sleep(5)
@@ -129,7 +100,7 @@ def black_hole(t):
 def black_hole_long(t):
     net = Net(t)
     e, g = net.pair()
-    traffic = Traffic(t, net, g, size_for(t), (0.4,))
+    traffic = start(t, net, g, (0.4,))
     traffic.await_mark()
     net.forward(False)
     time.sleep(60)
@@ -141,7 +112,7 @@ def black_hole_long(t):
 def renumbered(t):
     net = Net(t)
     e, g = net.pair()
-    traffic = Traffic(t, net, g, size_for(t), (0.3, 0.7))
+    traffic = start(t, net, g, (0.3, 0.7))
     for address in ("10.203.1.77", "10.203.1.78"):
         traffic.await_mark()
         net.renumber(address)
@@ -236,7 +207,7 @@ def hold(t):
 def stopped_process(t):
     net = Net(t)
     e, g = net.pair()
-    traffic = Traffic(t, net, g, size_for(t), (0.4,))
+    traffic = start(t, net, g, (0.4,))
     traffic.await_mark()
     g.p.send_signal(19)
     time.sleep(3)

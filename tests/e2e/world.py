@@ -27,10 +27,11 @@ class DualServer(http.server.ThreadingHTTPServer):
 
 
 class Web:
-    """An HTTP server of the files in `root` on 127.0.0.1 and ::1, the same port on both. PUT
-    answers with the SHA-256 of what came; `requests` has (method, path, host header)."""
+    """An HTTP server of the files in `root` on 127.0.0.1 and ::1 (or other addresses, in a network
+    namespace), the same port on both. PUT answers with the SHA-256 of what came; `requests` has
+    (method, path, host header)."""
 
-    def __init__(self, t, root=None, tls=None):
+    def __init__(self, t, root=None, tls=None, ns=None, addresses=("127.0.0.1", "::1"), port=0):
         self.root, self.requests = root or t.dir, []
         outer = self
 
@@ -83,14 +84,14 @@ class Web:
                     left -= len(chunk)
                     yield chunk
 
-        self.server = DualServer(("127.0.0.1", 0), Handler)
+        self.server = within(ns, lambda: DualServer((addresses[0], port), Handler))
         self.port = self.server.server_address[1]
         servers = [self.server]
 
         class Six(DualServer):
             address_family = socket.AF_INET6
         try:
-            servers.append(Six(("::1", self.port), Handler))
+            servers.append(within(ns, lambda: Six((addresses[1], self.port), Handler)))
             self.six = True
         except OSError:
             self.six = False
@@ -105,11 +106,11 @@ class Dns:
     """A DNS server over UDP: names maps a name to a list of addresses. Others: NXDOMAIN; a name
     mapped to None is never answered. `asked` counts (name, type)."""
 
-    def __init__(self, t, names):
+    def __init__(self, t, names, ns=None, address=("127.0.0.1", 0)):
         self.names, self.asked = names, collections.Counter()
-        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.sock.bind(("127.0.0.1", 0))
-        self.address = "127.0.0.1:%d" % self.sock.getsockname()[1]
+        self.sock = within(ns, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        self.sock.bind(address)
+        self.address = "%s:%d" % self.sock.getsockname()
         threading.Thread(target=self.serve, daemon=True).start()
         t.undo.append(self.sock.close)
 
@@ -285,7 +286,7 @@ def small_socket_buffers(t):
     that stalls there stalls soon."""
     if os.geteuid() != 0:
         raise Skip("network namespaces need root")
-    ns = f"adite2e{os.getpid()}s"
+    ns = f"{t.namespaces}s"
     r = subprocess.run(["ip", "netns", "add", ns], capture_output=True, text=True)
     if r.returncode != 0:
         raise Skip(f"no network namespaces here: {r.stderr.strip()}")
@@ -307,8 +308,7 @@ class Net:
             raise Skip("network namespaces need root")
         need("ip")
         self.t = t
-        prefix = f"adite2e{os.getpid()}"
-        self.client, self.router, self.exit = (f"{prefix}{x}" for x in "cre")
+        self.client, self.router, self.exit = (f"{t.namespaces}{x}" for x in "cre")
         for i, ns in enumerate((self.client, self.router, self.exit)):
             r = subprocess.run(["ip", "netns", "add", ns], capture_output=True, text=True)
             if r.returncode != 0 and i == 0:
