@@ -29,10 +29,10 @@
 #define MESSAGE_TEXT_MAX        200
 
 enum message_type {
-    MESSAGE_PING = 1, /* are you there, and may I? */
-    MESSAGE_PONG = 2, /* I am; echoes the challenge of the PING */
-    MESSAGE_DIAL = 3, /* connect to me; echoes a challenge of the recipient's */
-    MESSAGE_BUSY = 4, /* a DIAL that will not be followed: verdict */
+    MESSAGE_PING = 1,    /* are you there, and may I? */
+    MESSAGE_PONG = 2,    /* I am; echoes the challenge of the PING */
+    MESSAGE_DIAL = 3,    /* connect to me; echoes a challenge of the recipient's */
+    MESSAGE_DECLINE = 4, /* the DIAL with this token will not be followed, or has failed: verdict */
 };
 
 struct message {
@@ -45,9 +45,9 @@ struct message {
     uint8_t challenge[MESSAGE_CHALLENGE_BYTES]; /* 1: to be echoed by who wants the sender to act */
     uint8_t echo[MESSAGE_CHALLENGE_BYTES];      /* 2: the recipient's challenge */
     uint8_t pass[MESSAGE_PASS_BYTES];           /* 3: for the seal's head, from now on */
-    uint8_t token[MESSAGE_TOKEN_BYTES];         /* 4: DIAL: to be repeated in HELLO */
+    uint8_t token[MESSAGE_TOKEN_BYTES];         /* 4: DIAL, DECLINE; repeated in HELLO */
     uint8_t secret[MESSAGE_SECRET_BYTES];       /* 5: PING: enrolment secret of a ticket */
-    uint8_t verdict;                            /* 6: PONG, BUSY: 0, or a close code ... */
+    uint8_t verdict;                            /* 6: PONG, DECLINE: 0, or a close code ... */
     char text[MESSAGE_TEXT_MAX + 1];            /* ... and its text, printable ASCII */
     uint64_t about, received_us;                /* 7: PONG: the PING's number, when it came */
     uint8_t addr_count;

@@ -31,6 +31,8 @@ struct signal_options {
     struct broker_resolver resolver;
     const char *ca_file; /* NULL: the system's */
     uint64_t silence_us; /* 0: SIGNAL_SILENCE_US */
+    /* Microseconds since 1970. NULL: the system's clock. */
+    uint64_t (*wall_us)(void *arg);
 };
 
 /* What a judge says of a peer that asks. */
@@ -77,30 +79,39 @@ void signal_kick(struct signal *signal);
 
 enum signal_outcome {
     SIGNAL_ANSWERED,  /* *answer says what */
-    SIGNAL_SILENT,    /* at least one broker was up, and nobody answered */
-    SIGNAL_NO_BROKER, /* none was; why says what the first one's trouble is */
+    SIGNAL_SILENT,    /* at least one way was up, and nobody answered */
+    SIGNAL_NO_BROKER, /* none was; why says what the trouble is */
+    SIGNAL_DECLINED,  /* after signal_ask_dial(): it will not, or could not, connect to us */
 };
 struct signal_answer {
-    uint8_t code; /* 0: welcome; else a close code, and text */
-    const char *text;
+    uint8_t code;     /* 0: welcome (ANSWERED only); else a close code */
+    const char *text; /* of the code, in the peer's words */
     const struct addr *addrs;
     size_t addr_count;
     uint64_t rtt_us;   /* from question to answer, by this way */
     int64_t offset_us; /* its clock less ours */
     const char *way;   /* the broker's name, or "session" */
 };
+/* *answer and why are lent for the call; answer is NULL where there is none. */
 typedef void signal_answer_cb(void *arg, enum signal_outcome outcome,
                               const struct signal_answer *answer, const char *why);
 struct signal_ask;
-/* Asks a peer whether it is there, by every broker and the session; told once, from the loop. The
- * answer has also been given to events->found. NULL: SIGNAL_ASKS_MAX, or no memory. */
+/* Asks a peer whether it is there, by every broker and the session. Told from the loop: once, and
+ * SIGNAL_DECLINED perhaps later. After any outcome but a welcome the question is over and gone;
+ * after a welcome it lives until it is cancelled or declined. The answer has also been given to
+ * events->found. NULL: SIGNAL_ASKS_MAX, or no memory. */
 struct signal_ask *signal_ask(struct signal *signal, const struct node_id *peer,
                               signal_answer_cb *cb, void *arg);
 void signal_ask_cancel(struct signal_ask *ask);
-/* Asks the peer, which has answered a question within the last minute, to connect to us, and to
- * show this token when it does. 0, -ENOTCONN: no way to it is up, -ESTALE: ask first. */
-int signal_dial(struct signal *signal, const struct node_id *peer,
-                const uint8_t token[MESSAGE_TOKEN_BYTES]);
+/* The peer has said welcome: asks it to connect to us, again and again until the question is
+ * cancelled. 0, or -ENOTCONN: no way to it is up just now (it is tried again). */
+int signal_ask_dial(struct signal_ask *ask);
+/* Whether this peer was asked to connect and to show this token, and still is wanted. */
+bool signal_is_invited(const struct signal *signal, const struct node_id *peer,
+                       const uint8_t token[MESSAGE_TOKEN_BYTES]);
+/* Tells a peer that its request to connect will not be followed, or has failed. */
+void signal_decline(struct signal *signal, const struct node_id *peer,
+                    const uint8_t token[MESSAGE_TOKEN_BYTES], uint8_t code, const char *text);
 /* Lets a peer know that we are there and where (it may ask back): after a start, or a change of our
  * addresses. Nothing comes of it where no way to it is up. */
 void signal_announce(struct signal *signal, const struct node_id *peer);
