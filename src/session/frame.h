@@ -36,6 +36,7 @@ enum frame_type {
     FRAME_STREAM = 0x10, /* id, offset, data */
     FRAME_STREAM_FIN = 0x11,
     FRAME_IGNORABLE = 0x80, /* unknown types from here on are skipped; below they are an error */
+    FRAME_SIGNAL = 0x81,    /* opaque bytes between the two nodes */
 };
 
 enum attach_flag {

@@ -26,7 +26,7 @@
 #define BINDING_LABEL "EXPORTER-adit-hello-1"
 static const uint8_t MAGIC[4] = {'a', 'd', 'i', 't'};
 
-enum { FIELD_SECRET = 1, FIELD_NAME = 2, FIELD_ADDR = 3 };
+enum { FIELD_SECRET = 1, FIELD_NAME = 2, FIELD_ADDR = 3, FIELD_TOKEN = 4 };
 #define FIXED_BYTES (4 + 2 + 2 * INSTANCE_BYTES + HELLO_BINDING_BYTES + 12)
 
 const char *close_code_text(enum close_code code)
@@ -98,6 +98,8 @@ int hello_build(const struct hello *hello, uint8_t *buf, size_t size)
     to += 12;
     if (hello->has_secret)
         to = put_field(to, FIELD_SECRET, hello->secret, HELLO_SECRET_BYTES);
+    if (hello->has_token)
+        to = put_field(to, FIELD_TOKEN, hello->token, HELLO_TOKEN_BYTES);
     if (hello->name[0])
         to = put_field(to, FIELD_NAME, hello->name, strlen(hello->name));
     for (int i = 0; i < hello->addr_count && i < HELLO_ADDRS_MAX; i++) {
@@ -120,6 +122,12 @@ static int parse_field(struct hello *hello, uint8_t type, const uint8_t *value, 
             return ADIT_EFORMAT;
         memcpy(hello->secret, value, len);
         hello->has_secret = true;
+        return 0;
+    case FIELD_TOKEN:
+        if (len != HELLO_TOKEN_BYTES)
+            return ADIT_EFORMAT;
+        memcpy(hello->token, value, len);
+        hello->has_token = true;
         return 0;
     case FIELD_NAME:
         if (len == 0 || len > HELLO_NAME_MAX)

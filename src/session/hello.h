@@ -18,6 +18,7 @@
 #define INSTANCE_BYTES      16
 #define HELLO_BINDING_BYTES 16
 #define HELLO_SECRET_BYTES  16
+#define HELLO_TOKEN_BYTES   8
 #define HELLO_NAME_MAX      63
 #define HELLO_VERSION       1
 #define HELLO_ADDRS_MAX     16
@@ -38,6 +39,8 @@ struct hello {
     uint32_t hold_ms;
     bool has_secret;
     uint8_t secret[HELLO_SECRET_BYTES]; /* enrolment secret of a ticket */
+    bool has_token;
+    uint8_t token[HELLO_TOKEN_BYTES]; /* of the request to connect that the dialler answers */
     char name[HELLO_NAME_MAX + 1];
     uint8_t addr_count;
     struct addr addrs[HELLO_ADDRS_MAX]; /* where the sender listens for paths */

@@ -216,6 +216,11 @@ static void on_frame(struct session *session, struct path *path, const struct fr
     case FRAME_CLOSE:
         on_close(session, frame);
         break;
+    case FRAME_SIGNAL:
+        /* Nobody of this version sends a longer one. */
+        if (frame->len > 0 && frame->len <= SESSION_SIGNAL_MAX && session->events->signal)
+            session->events->signal(session, frame->body, frame->len, session->arg);
+        break;
     default:
         if (frame->type < FRAME_IGNORABLE)
             session_protocol_error(session, "an unknown frame");

@@ -25,7 +25,8 @@
 
 #define BUSY_US         (5 * SEC_US) /* after stream traffic, how long the session counts as busy */
 #define STALE_KEEP_US   (5 * SEC_US) /* a path with old keys stays so long beside its successor */
-#define WAITING_TICK_US (250 * MS_US) /* looks at waiting opens while there is no path */
+#define SIGNAL_OUT_MAX  ((size_t)64 * 1024) /* control frames that wait: no signal is added */
+#define WAITING_TICK_US (250 * MS_US)       /* looks at waiting opens while there is no path */
 
 static void on_tick(void *arg);
 static void on_finish(void *arg);
@@ -259,6 +260,18 @@ void session_recheck(struct session *session)
         if (path->session && !path->ping_at)
             path_probe(path);
     session_touch_tick(session);
+}
+
+int session_send_signal(struct session *session, const void *bytes, size_t len)
+{
+    if (session->over || !session->active)
+        return -ENOTCONN;
+    if (len == 0 || len > SESSION_SIGNAL_MAX)
+        return -EMSGSIZE;
+    if (session->active->out.bytes + len > SIGNAL_OUT_MAX)
+        return -EAGAIN;
+    path_put(session->active, FRAME_SIGNAL, bytes, len);
+    return 0;
 }
 
 void session_ping(struct session *session, uint64_t timeout_us, session_ping_cb *cb, void *arg)

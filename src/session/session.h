@@ -8,6 +8,7 @@
 #define ADIT_SESSION_SESSION_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/loop.h"
@@ -59,6 +60,9 @@ struct session_events {
      * (-ECONNRESET), or session_close() (0). Every stream has been told before. The session is
      * freed after this call. */
     void (*end)(struct session *session, int why, const char *text, void *arg);
+    /* A message of the peer's session_send_signal(); bytes live during the call. NULL: they are
+     * dropped. */
+    void (*signal)(struct session *session, const uint8_t *bytes, size_t len, void *arg);
 };
 
 /* Makes a session with a peer, with no path yet. pool is shared by all sessions of the process.
@@ -81,6 +85,12 @@ void session_fail(struct session *session, int why, const char *text);
  * direct or punched, 1 relayed). When there is no place, the worst path gives way. */
 int session_add_path(struct session *session, struct pipe *pipe, const struct hello *peer_hello,
                      const char *label, int rank);
+
+/* Sends an opaque message to the peer's node on the active path, ahead of stream bytes; lost with
+ * the path. 0; -ENOTCONN: no path; -EMSGSIZE: empty, or more than SESSION_SIGNAL_MAX bytes;
+ * -EAGAIN: the path does not take what is queued already. */
+#define SESSION_SIGNAL_MAX 1024
+int session_send_signal(struct session *session, const void *bytes, size_t len);
 
 /* The peer instance that this session is with; all zero until the first path. */
 const uint8_t *session_peer_instance(const struct session *session);

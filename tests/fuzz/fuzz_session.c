@@ -49,7 +49,15 @@ static void on_end(struct session *session, int why, const char *text, void *arg
     (void)session;
 }
 
-static const struct session_events events = {.open = on_open, .want = on_want, .end = on_end};
+/* A signal is answered with itself. */
+static void on_signal(struct session *session, const uint8_t *bytes, size_t len, void *arg)
+{
+    (void)arg;
+    session_send_signal(session, bytes, len);
+}
+
+static const struct session_events events = {
+    .open = on_open, .want = on_want, .end = on_end, .signal = on_signal};
 
 static void on_answer(void *arg, enum answer answer, const struct addr *bound)
 {

@@ -248,6 +248,26 @@ static void test_hello_vector(void **state)
     assert_int_equal(hello_parse(bytes, (size_t)len, &parsed), ADIT_EFORMAT);
 }
 
+/* The token stands before the name; one of another length is no token. */
+static void test_hello_token(void **state)
+{
+    struct hello hello = {.version_min = 1, .version_max = 1, .has_token = true, .name = "home"};
+    struct hello parsed;
+    uint8_t bytes[HELLO_BYTES_MAX];
+    int len;
+
+    (void)state;
+    memset(hello.token, 0x55, HELLO_TOKEN_BYTES);
+    len = hello_build(&hello, bytes, sizeof bytes);
+    assert_true(len > 16);
+    assert_hex(bytes + len - 16, 16, "04 08 5555555555555555 02 04 686f6d65");
+    assert_int_equal(hello_parse(bytes, (size_t)len, &parsed), 0);
+    assert_memory_equal(&parsed, &hello, sizeof hello);
+    bytes[len - 15] = 7;
+    bytes[len - 7] = 0x7f; /* an unknown field of two bytes, then what is left of the name */
+    assert_int_equal(hello_parse(bytes, (size_t)len, &parsed), ADIT_EFORMAT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -255,7 +275,7 @@ int main(void)
         cmocka_unit_test(test_window_vector), cmocka_unit_test(test_refused),
         cmocka_unit_test(test_close_text),    cmocka_unit_test(test_open_vectors),
         cmocka_unit_test(test_open_refused),  cmocka_unit_test(test_answer_vectors),
-        cmocka_unit_test(test_hello_vector),
+        cmocka_unit_test(test_hello_vector),  cmocka_unit_test(test_hello_token),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -28,6 +28,9 @@ struct side {
     struct pipe *opened[STREAMS_MAX]; /* by the peer */
     int opens;
     bool refuse;
+    int signals;
+    size_t signal_len; /* of the last */
+    uint8_t signal[SESSION_SIGNAL_MAX];
 };
 
 struct world {
@@ -73,7 +76,18 @@ static void on_end(struct session *session, int why, const char *text, void *arg
     snprintf(side->text, sizeof side->text, "%s", text);
 }
 
-static const struct session_events events = {.open = on_open, .want = on_want, .end = on_end};
+static void on_signal(struct session *session, const uint8_t *bytes, size_t len, void *arg)
+{
+    struct side *side = arg;
+
+    assert_ptr_equal(session, side->session);
+    side->signals++;
+    side->signal_len = len;
+    memcpy(side->signal, bytes, len);
+}
+
+static const struct session_events events = {
+    .open = on_open, .want = on_want, .end = on_end, .signal = on_signal};
 
 static void run(struct world *world, uint64_t us)
 {
@@ -540,6 +554,55 @@ static void test_ping(void **state)
     world_free(&world);
 }
 
+/* A signal needs a path, has a length, and overtakes what streams wait to send; a queue of them has
+ * an end. */
+static void test_signal(void **state)
+{
+    struct world world;
+    uint8_t bytes[SESSION_SIGNAL_MAX + 1] = {7};
+    struct session *session;
+    struct reader reader = {0}, far = {0};
+    int queued = 0, r;
+
+    (void)state;
+    world_new(&world);
+    session = world.side[0].session;
+    assert_int_equal(session_send_signal(session, bytes, 1), -ENOTCONN);
+    join(&world, MS_US, 2000000, 0); /* 2 MB/s */
+    run(&world, 100 * MS_US);
+    assert_int_equal(session_send_signal(session, bytes, 0), -EMSGSIZE);
+    assert_int_equal(session_send_signal(session, bytes, SESSION_SIGNAL_MAX + 1), -EMSGSIZE);
+    assert_int_equal(session_send_signal(session, bytes, SESSION_SIGNAL_MAX), 0);
+    run(&world, 100 * MS_US);
+    assert_int_equal(world.side[1].signals, 1);
+    assert_int_equal(world.side[1].signal_len, SESSION_SIGNAL_MAX);
+    assert_memory_equal(world.side[1].signal, bytes, SESSION_SIGNAL_MAX);
+    assert_int_equal(session_send_signal(world.side[1].session, "yes", 3), 0);
+    run(&world, 100 * MS_US);
+    assert_int_equal(world.side[0].signals, 1);
+    assert_memory_equal(world.side[0].signal, "yes", 3);
+    /* Beside a stream that always has more: 256 KiB at 2 MB/s are before it, in the pair. */
+    open_from(&world, 0, &reader);
+    run(&world, SEC_US);
+    pipe_add_listener(world.side[1].opened[0], &reader_events, &far);
+    pipe_resume(world.side[1].opened[0]);
+    for (int i = 0; i < 200; i++) {
+        fill(reader.pipe, 1 << 20);
+        run(&world, 10 * MS_US);
+    }
+    assert_int_equal(session_send_signal(session, bytes, 100), 0);
+    for (int i = 0; i < 20; i++) {
+        fill(reader.pipe, 1 << 20);
+        run(&world, 10 * MS_US);
+    }
+    assert_int_equal(world.side[1].signals, 2);
+    while ((r = session_send_signal(session, bytes, SESSION_SIGNAL_MAX)) == 0)
+        queued++;
+    assert_int_equal(r, -EAGAIN);
+    assert_in_range(queued, 32, 64);
+    world_free(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -556,6 +619,7 @@ int main(void)
         cmocka_unit_test(test_small_before_bulk),
         cmocka_unit_test(test_rekey),
         cmocka_unit_test(test_ping),
+        cmocka_unit_test(test_signal),
     };
 
     log_init(LOG_ERROR);
