@@ -30,7 +30,6 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/file.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -39,20 +38,9 @@
 #include "config/config.h"
 #include "config/state_int.h"
 
-struct state {
-    char *dir; /* "": in memory only */
-    int dir_fd, lock_fd;
-    struct peer_table peers;
-    struct enrol_table secrets;
-    uint16_t port;
-    bool seen_dirty; /* somebody was seen since peers.json was written */
-    int64_t seen_written;
-};
-
 /* --- Files --- */
 
-/* Replaces the file by this text, which it frees. NULL: -ENOMEM. */
-static int file_replace(const struct state *state, const char *name, char *text)
+int state_file_replace(const struct state *state, const char *name, char *text)
 {
     char tmp[32];
     int fd = -1, rc = 0;
@@ -194,7 +182,7 @@ static int directory_lock(struct state *state, char *errbuf, size_t errlen)
 }
 
 enum state_file { FILE_PEERS, FILE_ENROL, FILE_NODE };
-static const char *const file_names[] = {"peers.json", "enrol.json", "node.json"};
+static const char *const file_names[] = {"peers.json", STATE_ENROL_FILE, "node.json"};
 
 static int file_parse(struct state *state, enum state_file file, const char *text, size_t len,
                       char *why)
@@ -275,7 +263,7 @@ static void state_free(struct state *state)
         close(state->dir_fd);
     if (state->lock_fd >= 0)
         close(state->lock_fd);
-    free(state->peers.items);
+    peer_table_free(&state->peers);
     free(state->dir);
     free(state);
 }
@@ -328,11 +316,28 @@ const struct state_peer *state_peer(const struct state *state, const struct node
     return found ? &state->peers.items[place] : NULL;
 }
 
-bool state_is_admitted(const struct state *state, const struct node_id *id)
+bool state_peer_is_admitted(const struct state_peer *peer, int64_t now)
+{
+    return peer->admitted && (peer->expires == 0 || now < peer->expires);
+}
+
+bool state_is_admitted(const struct state *state, const struct node_id *id, int64_t now)
 {
     const struct state_peer *peer = state_peer(state, id);
 
-    return peer != NULL && peer->admitted;
+    return peer != NULL && state_peer_is_admitted(peer, now);
+}
+
+int64_t state_next_expiry(const struct state *state, int64_t now)
+{
+    int64_t next = 0;
+
+    for (size_t i = 0; i < state->peers.count; i++) {
+        const struct state_peer *peer = &state->peers.items[i];
+        if (peer->admitted && peer->expires > now && (next == 0 || peer->expires < next))
+            next = peer->expires;
+    }
+    return next;
 }
 
 static const struct state_peer *peer_named(const struct peer_table *peers, const char *name)
@@ -380,6 +385,8 @@ static int peers_copy(const struct state *state, struct peer_table *copy)
         return -ENOMEM;
     if (copy->count > 0)
         memcpy(copy->items, state->peers.items, copy->count * sizeof *copy->items);
+    for (size_t i = 0; i < copy->count; i++)
+        urls_ref(copy->items[i].brokers);
     return 0;
 }
 
@@ -387,12 +394,12 @@ static int peers_copy(const struct state *state, struct peer_table *copy)
 static int peers_commit(struct state *state, struct peer_table *copy, int rc)
 {
     if (rc == 0)
-        rc = file_replace(state, file_names[FILE_PEERS], peer_table_to_text(copy));
+        rc = state_file_replace(state, file_names[FILE_PEERS], peer_table_to_text(copy));
     if (rc != 0) {
-        free(copy->items);
+        peer_table_free(copy);
         return rc;
     }
-    free(state->peers.items);
+    peer_table_free(&state->peers);
     state->peers = *copy;
     state->seen_dirty = false;
     return 0;
@@ -457,7 +464,7 @@ static void name_suggest(const struct peer_table *peers, struct state_peer *peer
 struct peer_change {
     enum { PEER_ALLOW, PEER_ADMIT, PEER_REMEMBER } what;
     const char *name, *how;
-    int64_t now;
+    int64_t now, expires;
 };
 
 static int peer_change(struct state *state, const struct node_id *id,
@@ -479,9 +486,11 @@ static int peer_change(struct state *state, const struct node_id *id,
                 strcpy(peer->name, change->name);
         }
         peer->admitted = true;
+        peer->expires = change->expires;
         break;
     case PEER_ADMIT:
         peer->admitted = true;
+        peer->expires = change->expires;
         peer->seen = change->now;
         name_suggest(&copy, peer, change->name);
         break;
@@ -495,7 +504,22 @@ static int peer_change(struct state *state, const struct node_id *id,
 int state_peer_allow(struct state *state, const struct node_id *id, const char *name,
                      const char *how, int64_t now)
 {
-    return peer_change(state, id, &(struct peer_change){PEER_ALLOW, name, how, now});
+    return state_peer_allow_until(state, id, name, how, 0, now);
+}
+
+int state_peer_allow_until(struct state *state, const struct node_id *id, const char *name,
+                           const char *how, int64_t expires, int64_t now)
+{
+    if (expires < 0)
+        return -ERANGE;
+    return peer_change(state, id, &(struct peer_change){PEER_ALLOW, name, how, now, expires});
+}
+
+int state_peer_admit(struct state *state, const struct node_id *id, const char *suggested,
+                     int64_t expires, int64_t now)
+{
+    return peer_change(state, id,
+                       &(struct peer_change){PEER_ADMIT, suggested, "ticket", now, expires});
 }
 
 int state_peer_remember(struct state *state, const struct node_id *id, const char *suggested,
@@ -505,7 +529,7 @@ int state_peer_remember(struct state *state, const struct node_id *id, const cha
 
     if (peer != NULL && (peer->name[0] != '\0' || suggested == NULL || suggested[0] == '\0'))
         return 0;
-    return peer_change(state, id, &(struct peer_change){PEER_REMEMBER, suggested, how, now});
+    return peer_change(state, id, &(struct peer_change){PEER_REMEMBER, suggested, how, now, 0});
 }
 
 /* A copy of the table, and a known peer's place in it. 0, -ENOENT or -ENOMEM. */
@@ -527,7 +551,24 @@ int state_peer_revoke(struct state *state, const struct node_id *id)
     if (rc != 0)
         return rc;
     copy.items[place].admitted = false;
+    copy.items[place].expires = 0;
     return peers_commit(state, &copy, 0);
+}
+
+int state_peer_set_expiry(struct state *state, const struct node_id *id, int64_t expires)
+{
+    struct peer_table copy;
+    size_t place;
+    int rc = peers_copy_with(state, id, &copy, &place);
+
+    if (rc != 0)
+        return rc;
+    if (!copy.items[place].admitted)
+        rc = -EPERM;
+    else if (expires < 0)
+        rc = -ERANGE;
+    copy.items[place].expires = expires;
+    return peers_commit(state, &copy, rc);
 }
 
 int state_peer_forget(struct state *state, const struct node_id *id)
@@ -538,6 +579,7 @@ int state_peer_forget(struct state *state, const struct node_id *id)
 
     if (rc != 0)
         return rc;
+    urls_unref(copy.items[place].brokers);
     copy.count--;
     memmove(&copy.items[place], &copy.items[place + 1], (copy.count - place) * sizeof *copy.items);
     return peers_commit(state, &copy, 0);
@@ -567,7 +609,8 @@ void state_peer_touch(struct state *state, const struct node_id *id, int64_t now
     state->seen_dirty = true;
     if (now - state->seen_written >= STATE_TOUCH_S || now < state->seen_written) {
         state->seen_written = now;
-        if (file_replace(state, file_names[FILE_PEERS], peer_table_to_text(&state->peers)) == 0)
+        if (state_file_replace(state, file_names[FILE_PEERS], peer_table_to_text(&state->peers)) ==
+            0)
             state->seen_dirty = false;
     }
 }
@@ -598,106 +641,25 @@ int state_peer_set_addrs(struct state *state, const struct node_id *id, const ch
     return peers_commit(state, &copy, 0);
 }
 
-/* --- Enrolment --- */
-
-static int secrets_commit(struct state *state, const struct enrol_table *copy)
+int state_peer_set_brokers(struct state *state, const struct node_id *id, const char *const *urls,
+                           size_t count)
 {
-    int rc = file_replace(state, file_names[FILE_ENROL], enrol_table_to_text(copy));
+    const struct state_peer *peer = state_peer(state, id);
+    struct urls *brokers = NULL;
+    struct peer_table copy;
+    int rc = peer != NULL ? urls_new(urls, count, &brokers) : -ENOENT;
 
-    if (rc == 0)
-        state->secrets = *copy;
-    return rc;
-}
-
-static bool is_over(const struct enrol_secret *secret, int64_t now)
-{
-    return secret->uses == 0 || (secret->expires != 0 && now >= secret->expires);
-}
-
-int state_enrol_new(struct state *state, uint32_t uses, int64_t ttl_s, int64_t now,
-                    uint8_t secret[STATE_SECRET_BYTES])
-{
-    struct enrol_table copy = {.count = 0};
-
-    if (uses == 0 || uses > STATE_USES_MAX || ttl_s < 0)
-        return -EINVAL;
-    bool full = state->secrets.count == STATE_SECRETS_MAX;
-    for (size_t i = 0; i < state->secrets.count; i++) {
-        const struct enrol_secret *old = &state->secrets.items[i];
-        /* Those just over stay for a day while there is room: "expired" helps more than "unknown".
-         */
-        bool stale =
-            is_over(old, now) && (full || (old->expires != 0 && now - old->expires > 24 * 3600));
-        if (!stale)
-            copy.items[copy.count++] = *old;
+    if (rc == 0 && !urls_equal(brokers, peer->brokers)) {
+        rc = peers_copy(state, &copy);
+        if (rc == 0) {
+            struct state_peer *changed = &copy.items[peer - state->peers.items];
+            urls_unref(changed->brokers);
+            changed->brokers = urls_ref(brokers);
+            rc = peers_commit(state, &copy, 0);
+        }
     }
-    if (copy.count == STATE_SECRETS_MAX)
-        return ADIT_EFULL;
-    int rc = getrandom(secret, STATE_SECRET_BYTES, 0) == STATE_SECRET_BYTES ? 0 : -EIO;
-    struct enrol_secret *added = &copy.items[copy.count++];
-    added->uses = uses;
-    added->expires = ttl_s != 0 ? now + ttl_s : 0;
-    if (rc == 0)
-        rc = hash_sha256(secret, STATE_SECRET_BYTES, added->hash);
-    return rc != 0 ? rc : secrets_commit(state, &copy);
-}
-
-/* Its place in the table; count: not there. Looks at all, so that time does not tell which. */
-static size_t secret_find(const struct state *state, const uint8_t *secret)
-{
-    uint8_t hash[HASH_BYTES];
-    size_t place = state->secrets.count;
-
-    if (hash_sha256(secret, STATE_SECRET_BYTES, hash) != 0)
-        return place;
-    for (size_t i = 0; i < state->secrets.count; i++)
-        if (hash_equal(state->secrets.items[i].hash, hash, sizeof hash))
-            place = i;
-    return place;
-}
-
-enum enrol_result state_enrol_check(const struct state *state,
-                                    const uint8_t secret[STATE_SECRET_BYTES], int64_t now)
-{
-    size_t place = secret_find(state, secret);
-
-    if (place == state->secrets.count)
-        return ENROL_UNKNOWN;
-    if (state->secrets.items[place].uses == 0)
-        return ENROL_USED_UP;
-    return is_over(&state->secrets.items[place], now) ? ENROL_EXPIRED : ENROL_OK;
-}
-
-enum enrol_result state_enrol_use(struct state *state, const uint8_t secret[STATE_SECRET_BYTES],
-                                  const struct node_id *id, const char *suggested, int64_t now)
-{
-    if (state_is_admitted(state, id))
-        return ENROL_OK;
-    enum enrol_result result = state_enrol_check(state, secret, now);
-    if (result != ENROL_OK)
-        return result;
-    struct enrol_table copy = state->secrets;
-    copy.items[secret_find(state, secret)].uses--;
-    if (secrets_commit(state, &copy) != 0 ||
-        peer_change(state, id, &(struct peer_change){PEER_ADMIT, suggested, "ticket", now}) != 0)
-        return ENROL_FAILED;
-    return ENROL_OK;
-}
-
-int state_enrol_clear(struct state *state)
-{
-    struct enrol_table empty = {.count = 0};
-
-    return state->secrets.count == 0 ? 0 : secrets_commit(state, &empty);
-}
-
-size_t state_enrol_count(const struct state *state, int64_t now)
-{
-    size_t count = 0;
-
-    for (size_t i = 0; i < state->secrets.count; i++)
-        count += !is_over(&state->secrets.items[i], now);
-    return count;
+    urls_unref(brokers);
+    return rc;
 }
 
 /* --- The rest --- */
@@ -711,7 +673,7 @@ int state_set_port(struct state *state, uint16_t port)
 {
     if (state->port == port)
         return 0;
-    int rc = file_replace(state, file_names[FILE_NODE], node_to_text(port));
+    int rc = state_file_replace(state, file_names[FILE_NODE], node_to_text(port));
     if (rc == 0)
         state->port = port;
     return rc;
@@ -722,6 +684,6 @@ void state_close(struct state *state)
     if (state == NULL)
         return;
     if (state->seen_dirty)
-        file_replace(state, file_names[FILE_PEERS], peer_table_to_text(&state->peers));
+        state_file_replace(state, file_names[FILE_PEERS], peer_table_to_text(&state->peers));
     state_free(state);
 }

@@ -14,17 +14,19 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "config/urls.h"
 #include "crypto/identity.h"
 
 #define STATE_PEERS_MAX      4096
 #define STATE_SECRETS_MAX    256
-#define STATE_FILE_MAX_BYTES (16 * 1024 * 1024) /* STATE_PEERS_MAX of the longest fit */
+#define STATE_FILE_MAX_BYTES (32 * 1024 * 1024) /* STATE_PEERS_MAX of the longest fit */
 #define STATE_NAME_MAX       32                 /* as CONFIG_PEER_NAME_MAX */
 #define STATE_SECRET_BYTES   16
 #define STATE_HOW_MAX        15
-#define STATE_ADDRS_MAX      8       /* last known addresses of a peer */
-#define STATE_ADDR_TEXT_MAX  263     /* HOST:PORT */
-#define STATE_USES_MAX       1000000 /* of a secret */
+#define STATE_ADDRS_MAX      8                     /* last known addresses of a peer */
+#define STATE_ADDR_TEXT_MAX  263                   /* HOST:PORT */
+#define STATE_USES_MAX       1000000               /* of a secret */
+#define STATE_SPAN_MAX_S     (100 * 366 * 86400LL) /* of a time to live: as good as for ever */
 
 struct state;
 
@@ -36,12 +38,17 @@ struct state_peer {
      * "command". */
     char how[STATE_HOW_MAX + 1];
     int64_t added;
-    int64_t seen; /* 0: never */
+    int64_t seen;    /* 0: never */
+    int64_t expires; /* the admission ends by itself at that time; 0: never */
     /* Where it was or said to be, best first; "" ends the list. */
     char addrs[STATE_ADDRS_MAX][STATE_ADDR_TEXT_MAX + 1];
+    struct urls *brokers; /* over which it is found; the state's; may hold passwords; NULL: none */
 };
 
-/* All of it, as in peers.json and `adit peers --json` (a new reference). NULL: no memory. */
+/* May it use us at this time? */
+bool state_peer_is_admitted(const struct state_peer *peer, int64_t now);
+/* All of it, for people and `adit peers --json`: as in peers.json, but with masked passwords (a new
+ * reference). NULL: no memory. */
 struct json_t *state_peer_to_json(const struct state_peer *peer);
 
 enum state_find { STATE_FOUND, STATE_UNKNOWN, STATE_AMBIGUOUS };
@@ -77,12 +84,17 @@ const struct state_peer *state_peer(const struct state *state, const struct node
 /* By name, ID, or a prefix of an ID of at least 4 characters that means only one peer. */
 enum state_find state_find_peer(const struct state *state, const char *text,
                                 const struct state_peer **peer);
-bool state_is_admitted(const struct state *state, const struct node_id *id);
+bool state_is_admitted(const struct state *state, const struct node_id *id, int64_t now);
+/* When the next admission ends by itself; 0: none will. */
+int64_t state_next_expiry(const struct state *state, int64_t now);
 
 /* Adds a peer, or changes one: admitted from now on. name: NULL or "": as it is; -EINVAL: not a
  * name (config_is_peer_name()); -EEXIST: another peer has it. 0, ADIT_EFULL or a negative errno. */
 int state_peer_allow(struct state *state, const struct node_id *id, const char *name,
                      const char *how, int64_t now);
+/* The same, until that time (0: for ever). */
+int state_peer_allow_until(struct state *state, const struct node_id *id, const char *name,
+                           const char *how, int64_t expires, int64_t now);
 /* Adds a peer that may not use us (an exit of ours). suggested: the name it gives itself, made fit
  * and unique; used if it has none yet; may be NULL. One already known stays as it is otherwise. */
 int state_peer_remember(struct state *state, const struct node_id *id, const char *suggested,
@@ -90,6 +102,8 @@ int state_peer_remember(struct state *state, const struct node_id *id, const cha
 /* No longer admitted. 0 or -ENOENT. */
 int state_peer_revoke(struct state *state, const struct node_id *id);
 int state_peer_forget(struct state *state, const struct node_id *id);
+/* When its admission ends by itself; 0: never. 0, -ENOENT, or -EPERM: it is not admitted. */
+int state_peer_set_expiry(struct state *state, const struct node_id *id, int64_t expires);
 /* -EINVAL: not a name (config_is_peer_name()); -EEXIST: another peer has it. */
 int state_peer_rename(struct state *state, const struct node_id *id, const char *name);
 /* It was here just now. Written down at most once in a while (STATE_TOUCH_S) and at state_close().
@@ -98,21 +112,26 @@ void state_peer_touch(struct state *state, const struct node_id *id, int64_t now
 /* Its addresses (HOST:PORT), best first; at most STATE_ADDRS_MAX are kept. */
 int state_peer_set_addrs(struct state *state, const struct node_id *id, const char *const *addrs,
                          size_t count);
+/* The brokers over which it is found (URLs); what is no URL, and what is beyond URLS_MAX, is left
+ * out. */
+int state_peer_set_brokers(struct state *state, const struct node_id *id, const char *const *urls,
+                           size_t count);
 
 #define STATE_TOUCH_S 60
 
 /* --- Enrolment secrets. Only their hashes are kept. --- */
 
-/* Makes a secret good for `uses` enrolments until now + ttl_s (0: no end). 0, ADIT_EFULL or a
- * negative errno. Spent and expired ones are swept first. */
-int state_enrol_new(struct state *state, uint32_t uses, int64_t ttl_s, int64_t now,
+/* Makes a secret good for `uses` enrolments until now + ttl_s (0: no end), each an admission for
+ * admit_s (0: for ever). 0, ADIT_EFULL or a negative errno. Spent and expired ones are swept first.
+ */
+int state_enrol_new(struct state *state, uint32_t uses, int64_t ttl_s, int64_t admit_s, int64_t now,
                     uint8_t secret[STATE_SECRET_BYTES]);
 /* Would it do? Changes nothing. */
 enum enrol_result state_enrol_check(const struct state *state,
                                     const uint8_t secret[STATE_SECRET_BYTES], int64_t now);
 /* Uses it once, and admits the peer, in this order on disk: a crash between costs a use and never
- * gives one away. A peer that is admitted already costs no use. suggested: as of
- * state_peer_remember(). */
+ * gives one away. A peer that is admitted already costs no use, and keeps its
+ * admission as it is. suggested: as of state_peer_remember(). */
 enum enrol_result state_enrol_use(struct state *state, const uint8_t secret[STATE_SECRET_BYTES],
                                   const struct node_id *id, const char *suggested, int64_t now);
 /* Withdraws all of them. */

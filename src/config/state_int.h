@@ -17,6 +17,7 @@ struct enrol_secret {
     uint8_t hash[HASH_BYTES]; /* SHA-256 of the secret */
     uint32_t uses;            /* left */
     int64_t expires;          /* 0: never */
+    int64_t admit_s;          /* how long the admission lasts; 0: for ever */
 };
 
 struct enrol_table {
@@ -24,10 +25,29 @@ struct enrol_table {
     size_t count;
 };
 
+struct state {
+    char *dir; /* "": in memory only */
+    int dir_fd, lock_fd;
+    struct peer_table peers;
+    struct enrol_table secrets;
+    uint16_t port;
+    bool seen_dirty; /* somebody was seen since peers.json was written */
+    int64_t seen_written;
+};
+
+#define STATE_ENROL_FILE "enrol.json"
+
+/* Replaces the file by this text, which it frees. NULL: -ENOMEM. */
+int state_file_replace(const struct state *state, const char *name, char *text);
+/* Who has shown a good secret is admitted, until that time (0: for ever). */
+int state_peer_admit(struct state *state, const struct node_id *id, const char *suggested,
+                     int64_t expires, int64_t now);
+
 #define STATE_WHY_MAX 160
 
 /* To text (malloc'd; NULL: no memory) and from it. from: 0; ADIT_EFORMAT and why; or -ENOMEM. The
  * table is changed only on success. */
+void peer_table_free(struct peer_table *peers); /* what it holds */
 char *peer_table_to_text(const struct peer_table *peers);
 int peer_table_from_text(const char *text, size_t len, struct peer_table *peers,
                          char why[STATE_WHY_MAX]);

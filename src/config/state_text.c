@@ -83,17 +83,43 @@ size_t peer_table_place(const struct peer_table *peers, const struct node_id *id
     return low;
 }
 
-json_t *state_peer_to_json(const struct state_peer *peer)
+void peer_table_free(struct peer_table *peers)
+{
+    for (size_t i = 0; i < peers->count; i++)
+        urls_unref(peers->items[i].brokers);
+    free(peers->items);
+    *peers = (struct peer_table){.count = 0};
+}
+
+static json_t *brokers_to_json(const struct urls *brokers, bool mask)
+{
+    json_t *list = json_array();
+    char masked[URLS_URL_MAX + 8];
+
+    for (size_t i = 0; i < urls_count(brokers); i++) {
+        const char *url = urls_at(brokers, i);
+        json_array_append_new(list, json_string(mask ? url_mask(url, masked) : url));
+    }
+    return list;
+}
+
+static json_t *peer_to_json(const struct state_peer *peer, bool mask)
 {
     char id[NODE_ID_TEXT_LEN + 1];
     json_t *addresses = json_array();
 
     for (size_t i = 0; i < STATE_ADDRS_MAX && peer->addrs[i][0] != '\0'; i++)
         json_array_append_new(addresses, json_string(peer->addrs[i]));
-    return json_pack("{s:s, s:s, s:b, s:s, s:I, s:I, s:o}", "id", node_id_format(&peer->id, id),
-                     "name", peer->name, "admitted", peer->admitted, "how", peer->how, "added",
+    return json_pack("{s:s, s:s, s:b, s:I, s:s, s:I, s:I, s:o, s:o}", "id",
+                     node_id_format(&peer->id, id), "name", peer->name, "admitted", peer->admitted,
+                     "expires", (json_int_t)peer->expires, "how", peer->how, "added",
                      (json_int_t)peer->added, "seen", (json_int_t)peer->seen, "addresses",
-                     addresses);
+                     addresses, "brokers", brokers_to_json(peer->brokers, mask));
+}
+
+json_t *state_peer_to_json(const struct state_peer *peer)
+{
+    return peer_to_json(peer, true);
 }
 
 char *peer_table_to_text(const struct peer_table *peers)
@@ -101,7 +127,7 @@ char *peer_table_to_text(const struct peer_table *peers)
     json_t *list = json_array();
 
     for (size_t i = 0; i < peers->count; i++)
-        if (json_array_append_new(list, state_peer_to_json(&peers->items[i])) != 0) {
+        if (json_array_append_new(list, peer_to_json(&peers->items[i], false)) != 0) {
             json_decref(list);
             return NULL;
         }
@@ -122,6 +148,21 @@ static int string_take(const json_t *object, const char *name, char *buf, size_t
     return 0;
 }
 
+static int brokers_from_json(const json_t *list, struct urls **brokers, const char *id, char *why)
+{
+    const char *urls[URLS_MAX];
+    size_t count = 0;
+
+    for (size_t i = 0; i < json_array_size(list) && count < URLS_MAX; i++) {
+        const char *url = json_string_value(json_array_get(list, i));
+        if (url == NULL || !url_is_good(url))
+            return refuse(why, "peer %.8s: a broker is no URL", id);
+        urls[count++] = url;
+    }
+    return urls_new(urls, count, brokers);
+}
+
+/* On success it has a reference to its brokers. */
 static int peer_from_json(const json_t *object, struct state_peer *peer, char *why)
 {
     char id[NODE_ID_TEXT_LEN + 1];
@@ -140,6 +181,11 @@ static int peer_from_json(const json_t *object, struct state_peer *peer, char *w
     peer->admitted = json_is_true(admitted);
     peer->added = json_integer_value(json_object_get(object, "added"));
     peer->seen = json_integer_value(json_object_get(object, "seen"));
+    /* What cannot be understood must not make an admission last longer. */
+    const json_t *expires = json_object_get(object, "expires");
+    if (expires != NULL && (!json_is_integer(expires) || json_integer_value(expires) < 0))
+        return refuse(why, "peer %.8s: \"expires\" is no good number", id);
+    peer->expires = json_integer_value(expires);
 
     const json_t *addresses = json_object_get(object, "addresses");
     size_t count = 0;
@@ -151,7 +197,7 @@ static int peer_from_json(const json_t *object, struct state_peer *peer, char *w
             return refuse(why, "peer %.8s: an address is not HOST:PORT", id);
         strcpy(peer->addrs[count++], json_string_value(text));
     }
-    return 0;
+    return brokers_from_json(json_object_get(object, "brokers"), &peer->brokers, id, why);
 }
 
 static int peer_insert(struct peer_table *peers, const struct state_peer *peer, char *why)
@@ -194,16 +240,19 @@ int peer_table_from_text(const char *text, size_t len, struct peer_table *peers,
     rc = 0;
     for (size_t i = 0; i < count && rc == 0; i++) {
         rc = peer_from_json(json_array_get(list, i), &peer, why);
-        if (rc == 0)
-            rc = peer_insert(&table, &peer, why);
+        if (rc != 0)
+            break;
+        rc = peer_insert(&table, &peer, why);
+        if (rc != 0)
+            urls_unref(peer.brokers);
     }
     if (rc == 0) {
-        free(peers->items);
+        peer_table_free(peers);
         *peers = table;
-        table.items = NULL;
+        table = (struct peer_table){.count = 0};
     }
 out:
-    free(table.items);
+    peer_table_free(&table);
     json_decref(root);
     return rc;
 }
@@ -220,9 +269,10 @@ char *enrol_table_to_text(const struct enrol_table *secrets)
     for (size_t i = 0; i < secrets->count; i++) {
         const struct enrol_secret *secret = &secrets->items[i];
         base32_encode(secret->hash, sizeof secret->hash, hash);
-        json_array_append_new(list, json_pack("{s:s, s:I, s:I}", "sha256", hash, "uses",
+        json_array_append_new(list, json_pack("{s:s, s:I, s:I, s:I}", "sha256", hash, "uses",
                                               (json_int_t)secret->uses, "expires",
-                                              (json_int_t)secret->expires));
+                                              (json_int_t)secret->expires, "admit_for",
+                                              (json_int_t)secret->admit_s));
     }
     return root_to_text(json_pack("{s:i, s:o}", "version", STATE_VERSION, "secrets", list));
 }
@@ -232,6 +282,7 @@ static int secret_from_json(const json_t *object, struct enrol_secret *secret, c
     char hash[HASH_TEXT_LEN + 1];
     json_int_t uses = json_integer_value(json_object_get(object, "uses"));
     const json_t *expires = json_object_get(object, "expires");
+    const json_t *admit = json_object_get(object, "admit_for");
 
     if (string_take(object, "sha256", hash, sizeof hash) != 0 ||
         base32_decode(hash, strlen(hash), secret->hash, sizeof secret->hash) !=
@@ -240,8 +291,12 @@ static int secret_from_json(const json_t *object, struct enrol_secret *secret, c
     if (uses < 0 || uses > STATE_USES_MAX || !json_is_integer(expires) ||
         json_integer_value(expires) < 0)
         return refuse(why, "a secret's uses or end is no good number");
+    if (admit != NULL && (!json_is_integer(admit) || json_integer_value(admit) < 0 ||
+                          json_integer_value(admit) > STATE_SPAN_MAX_S))
+        return refuse(why, "how long a secret admits is no good number");
     secret->uses = (uint32_t)uses;
     secret->expires = json_integer_value(expires);
+    secret->admit_s = json_integer_value(admit);
     return 0;
 }
 

@@ -56,8 +56,9 @@ int node_reload(struct node *node, const struct config *config, char **restart, 
 void node_peers_changed(struct node *node);
 
 struct node_ticket_options {
-    uint32_t uses; /* enrolments it is good for; 0: a ticket without enrolment secret */
-    int64_t ttl_s; /* seconds until it expires; 0: never */
+    uint32_t uses;   /* enrolments it is good for; 0: a ticket without enrolment secret */
+    int64_t ttl_s;   /* seconds until it expires; 0: never */
+    int64_t admit_s; /* how long an admission by it lasts; 0: for ever */
     const char *const *addresses; /* HOST:PORT; none: path.advertise and those of the listeners */
     size_t address_count;
 };

@@ -92,7 +92,8 @@ int node_ticket(struct node *node, const struct node_ticket_options *options, ch
             r = -EPERM;
             goto out;
         }
-        r = state_enrol_new(node->state, options->uses, options->ttl_s, now, ticket->secret);
+        r = state_enrol_new(node->state, options->uses, options->ttl_s, options->admit_s, now,
+                            ticket->secret);
         if (r < 0) {
             snprintf(errbuf, errlen, "the enrolment secret could not be kept: %s%s", err_text(r),
                      r == ADIT_EFULL ? "; withdraw the tickets that are out (adit ticket --refresh)"

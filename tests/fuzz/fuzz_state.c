@@ -29,7 +29,7 @@ static void peers_try(const char *text, size_t len)
             abort();
         same_again(first, peer_table_to_text(&peers));
     }
-    free(peers.items);
+    peer_table_free(&peers);
 }
 
 static void secrets_try(const char *text, size_t len)

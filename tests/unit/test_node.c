@@ -20,7 +20,7 @@ static void enrol_and_echo(void **state)
     UNTIL(&f, client.eof || client.ended);
     client_end(&client);
     /* Both know each other now: the exit by admission, the gateway for its next start. */
-    assert_true(state_is_admitted(f.exit.state, identity_id(f.gateway.identity)));
+    assert_true(state_is_admitted(f.exit.state, identity_id(f.gateway.identity), node_wall_s()));
     assert_int_equal(state_enrol_count(f.exit.state, node_wall_s()), 0);
     const struct state_peer *peers = state_peers(f.gateway.state, &count);
     assert_int_equal(count, 1);
@@ -87,7 +87,7 @@ static void wrong_secrets(void **state)
     side_start(&f, &f.gateway);
     assert_non_null(strstr(wait_refusal(&f), "used up"));
     side_kill(&f.gateway);
-    assert_false(state_is_admitted(f.exit.state, identity_id(f.gateway.identity)));
+    assert_false(state_is_admitted(f.exit.state, identity_id(f.gateway.identity), node_wall_s()));
     end(&f);
 }
 
@@ -126,7 +126,7 @@ static void expired(void **state)
     ticket = make_ticket(&f, 1, 3600);
     assert_int_equal(ticket_parse(ticket, strlen(ticket), parsed), TICKET_OK);
     free(ticket);
-    assert_int_equal(state_enrol_new(f.exit.state, 1, 1, node_wall_s() - 100, parsed->secret), 0);
+    assert_int_equal(state_enrol_new(f.exit.state, 1, 1, 0, node_wall_s() - 100, parsed->secret), 0);
     assert_true(ticket_format(parsed, text, sizeof(text)) > 0);
     free(parsed);
     use_ticket(&f.gateway, text);
@@ -406,7 +406,7 @@ static void revoked_with_ticket(void **state)
     (void)state;
     begin(&f);
     id = identity_id(f.gateway.identity);
-    assert_int_equal(state_enrol_new(f.exit.state, 3, 0, node_wall_s(), hello.secret), 0);
+    assert_int_equal(state_enrol_new(f.exit.state, 3, 0, 0, node_wall_s(), hello.secret), 0);
     assert_int_equal(admission_judge(f.exit.node, id, &hello), CLOSE_OK);
     assert_int_equal(state_peer_revoke(f.exit.state, id), 0);
     assert_int_equal(admission_judge(f.exit.node, id, &hello), CLOSE_REVOKED);

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 #include <fcntl.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -82,8 +83,8 @@ static void test_peers(void **unused)
     assert_int_equal(state_peer_remember(state, &c, "my host!", "enrolled", 102), 0);
     assert_int_equal(state_peer_allow(state, &a, "bert", "command", 101), -EEXIST);
     assert_int_equal(state_peer_allow(state, &a, "a b", "command", 101), -EINVAL);
-    assert_true(state_is_admitted(state, &a));
-    assert_false(state_is_admitted(state, &c));
+    assert_true(state_is_admitted(state, &a, 1));
+    assert_false(state_is_admitted(state, &c, 1));
     peer = state_peers(state, &count);
     assert_int_equal(count, 3);
     assert_string_equal(peer[0].name, "my-host-");
@@ -109,6 +110,10 @@ static void test_peers(void **unused)
     assert_int_equal(state_peer_rename(state, &a, "../x"), -EINVAL);
     assert_int_equal(state_peer_rename(state, &a, "anna"), 0);
     assert_int_equal(state_peer_revoke(state, &b), 0);
+    const char *urls[] = {"mqtt://u:pa%20ss@broker.example", "no url", "wss://b.example/mqtt?k=v",
+                          "mqtt://u:pa%20ss@broker.example"};
+    assert_int_equal(state_peer_set_brokers(state, &c, urls, 4), 0);
+    assert_int_equal(state_peer_set_brokers(state, &c, urls, 4), 0);
     const char *addrs[] = {"[2001:db8::1]:4", "nonsense", "host.example:443"};
     assert_int_equal(state_peer_set_addrs(state, &a, addrs, 3), 0);
     state_peer_touch(state, &a, 500);
@@ -125,8 +130,24 @@ static void test_peers(void **unused)
     assert_string_equal(peer->addrs[1], "host.example:443");
     assert_string_equal(peer->addrs[2], "");
     assert_true(peer->admitted);
-    assert_false(state_is_admitted(state, &b));
+    assert_false(state_is_admitted(state, &b, 1));
     assert_int_equal(state_port(state), 4711);
+    assert_int_equal(urls_count(state_peer(state, &a)->brokers), 0);
+    assert_int_equal(urls_count(state_peer(state, &c)->brokers), 2);
+    assert_string_equal(urls_at(state_peer(state, &c)->brokers, 0), urls[0]);
+    assert_string_equal(urls_at(state_peer(state, &c)->brokers, 1), urls[2]);
+    json_t *shown = state_peer_to_json(state_peer(state, &c));
+    char *json = json_dumps(shown, 0);
+    assert_null(strstr(json, "pa%20ss"));
+    assert_null(strstr(json, "k=v"));
+    assert_non_null(strstr(json, "mqtt://u:***@broker.example"));
+    free(json);
+    json_decref(shown);
+    assert_int_equal(state_peer_set_brokers(state, &c, NULL, 0), 0);
+    assert_null(state_peer(state, &c)->brokers);
+    assert_int_equal(state_peer_set_brokers(state, &b, urls, 1), 0); /* forgotten by the end */
+    struct node_id nobody = id_of(77, 7);
+    assert_int_equal(state_peer_set_brokers(state, &nobody, urls, 1), -ENOENT);
     assert_int_equal(state_peer_forget(state, &a), 0);
     assert_int_equal(state_peer_forget(state, &a), -ENOENT);
     assert_int_equal(state_peer_revoke(state, &a), -ENOENT);
@@ -138,6 +159,127 @@ static void test_peers(void **unused)
     assert_int_equal(stat(path_of("deep/er"), &st), 0);
     assert_int_equal(st.st_mode & 07777, 0700);
     state_close(state);
+}
+
+static void test_expiry(void **unused)
+{
+    (void)unused;
+    struct state *state = open_good(dir);
+    struct node_id a = id_of(1, 1), b = id_of(2, 2), c = id_of(3, 3);
+    uint8_t secret[STATE_SECRET_BYTES];
+
+    assert_int_equal(state_next_expiry(state, 0), 0);
+    assert_int_equal(state_peer_allow_until(state, &a, "anna", "command", 200, 100), 0);
+    assert_int_equal(state_peer_allow(state, &b, NULL, "command", 100), 0);
+    assert_int_equal(state_peer_allow_until(state, &b, NULL, "command", -1, 100), -ERANGE);
+    assert_int_equal(state_peer_set_expiry(state, &b, 150), 0);
+    assert_int_equal(state_next_expiry(state, 100), 150);
+    assert_int_equal(state_next_expiry(state, 150), 200);
+    assert_int_equal(state_next_expiry(state, 200), 0);
+    assert_true(state_is_admitted(state, &a, 199));
+    assert_false(state_is_admitted(state, &a, 200));
+    assert_int_equal(state_enrol_new(state, 3, 0, 50, 100, secret), 0);
+    state_close(state);
+
+    state = open_good(dir);
+    assert_int_equal(state_peer(state, &a)->expires, 200);
+    assert_int_equal(state_enrol_use(state, secret, &c, "carl", 300), ENROL_OK);
+    assert_int_equal(state_peer(state, &c)->expires, 350);
+    /* Once it is over, a ticket admits anew, and costs a use. */
+    assert_int_equal(state_enrol_use(state, secret, &c, "carl", 349), ENROL_OK);
+    assert_int_equal(state_peer(state, &c)->expires, 350);
+    assert_int_equal(state_enrol_use(state, secret, &c, "carl", 400), ENROL_OK);
+    assert_int_equal(state_peer(state, &c)->expires, 450);
+    assert_int_equal(state_enrol_use(state, secret, &a, NULL, 400), ENROL_OK);
+    assert_int_equal(state_enrol_check(state, secret, 400), ENROL_USED_UP);
+    /* What the owner says afterwards counts. */
+    assert_int_equal(state_peer_allow(state, &c, NULL, "command", 401), 0);
+    assert_int_equal(state_peer(state, &c)->expires, 0);
+    assert_int_equal(state_peer_set_expiry(state, &c, 500), 0);
+    assert_int_equal(state_peer_set_expiry(state, &c, 0), 0);
+    assert_true(state_is_admitted(state, &c, INT64_MAX));
+    assert_int_equal(state_peer_revoke(state, &c), 0);
+    assert_int_equal(state_peer_set_expiry(state, &c, 500), -EPERM);
+    state_close(state);
+}
+
+static void test_masks(void **unused)
+{
+    (void)unused;
+    static const char *const cases[][2] = {
+        {"mqtt://b.example:1883", "mqtt://b.example:1883"},
+        {"mqtt://user@b.example", "mqtt://user@b.example"},
+        {"mqtts://user:secret@b.example:8883", "mqtts://user:***@b.example:8883"},
+        {"mqtt://user:@b.example", "mqtt://user:***@b.example"},
+        {"mqtt://user:se/cr?et@b@b.example/x", "mqtt://user:***@b.example/x"},
+        {"wss://b.example/mqtt?token=secret", "wss://b.example/mqtt?***"},
+        {"wss://b.example:1/p@th", "wss://b.example:***@th"}, /* rather too much */
+    };
+    char longest[URLS_URL_MAX + 2], buf[URLS_URL_MAX + 8];
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_string_equal(url_mask(cases[i][0], buf), cases[i][1]);
+    memset(longest, 'a', sizeof longest);
+    memcpy(longest, "mqtt://", 7);
+    longest[URLS_URL_MAX] = '\0';
+    assert_true(url_is_good(longest));
+    assert_string_equal(url_mask(longest, buf), longest);
+    longest[URLS_URL_MAX - 1] = '@';
+    longest[URLS_URL_MAX - 2] = ':';
+    assert_int_equal(strlen(url_mask(longest, buf)), URLS_URL_MAX + 3);
+    longest[URLS_URL_MAX - 1] = '?';
+    assert_int_equal(strlen(url_mask(longest, buf)), URLS_URL_MAX + 3);
+    longest[URLS_URL_MAX] = 'a';
+    longest[URLS_URL_MAX + 1] = '\0';
+    assert_false(url_is_good(longest));
+    assert_false(url_is_good("mqtt://"));
+    assert_false(url_is_good("://x"));
+    assert_false(url_is_good("mqtt://a b"));
+    assert_false(url_is_good("mqtt://\xc3\xa4"));
+}
+
+/* The longest table fits its file, and a peer without brokers costs nothing for them. */
+static void test_largest(void **unused)
+{
+    (void)unused;
+    struct peer_table table = {.count = STATE_PEERS_MAX}, again = {.count = 0};
+    char urls[URLS_MAX][URLS_URL_MAX + 1], why[STATE_WHY_MAX];
+    const char *list[URLS_MAX];
+
+    for (size_t i = 0; i < URLS_MAX; i++) {
+        memset(urls[i], '"', URLS_URL_MAX); /* two bytes each, in JSON */
+        memcpy(urls[i], "mqtt://", 7);
+        urls[i][7] = (char)('a' + i);
+        urls[i][URLS_URL_MAX] = '\0';
+        list[i] = urls[i];
+    }
+    table.items = calloc(table.count, sizeof *table.items);
+    for (size_t i = 0; i < table.count; i++) {
+        struct state_peer *peer = &table.items[i];
+        *peer = (struct state_peer){
+            .admitted = true, .added = INT64_MAX, .seen = INT64_MAX, .expires = INT64_MAX};
+        peer->id.key[0] = (uint8_t)(i >> 8);
+        peer->id.key[1] = (uint8_t)i;
+        snprintf(peer->name, sizeof peer->name, "%032zu", i);
+        memset(peer->how, 'x', STATE_HOW_MAX);
+        for (size_t j = 0; j < STATE_ADDRS_MAX; j++) {
+            memset(peer->addrs[j], 'a', STATE_ADDR_TEXT_MAX);
+            for (size_t k = 63; k < 250; k += 64)
+                peer->addrs[j][k] = '.';
+            strcpy(peer->addrs[j] + 253, ":65535");
+        }
+        assert_int_equal(urls_new(list, URLS_MAX, &peer->brokers), 0);
+    }
+    char *text = peer_table_to_text(&table);
+    assert_non_null(text);
+    size_t len = strlen(text);
+    if (len > STATE_FILE_MAX_BYTES)
+        fail_msg("%zu bytes", len);
+    assert_int_equal(peer_table_from_text(text, len, &again, why), 0);
+    assert_int_equal(urls_count(again.items[STATE_PEERS_MAX - 1].brokers), URLS_MAX);
+    free(text);
+    peer_table_free(&again);
+    peer_table_free(&table);
 }
 
 static void test_names(void **unused)
@@ -170,13 +312,13 @@ static void test_full(void **unused)
     struct state *state = state_new();
     uint8_t secret[STATE_SECRET_BYTES], first[STATE_SECRET_BYTES];
 
-    assert_int_equal(state_enrol_new(state, 1, 10, 0, first), 0);
+    assert_int_equal(state_enrol_new(state, 1, 10, 0, 0, first), 0);
     for (int i = 1; i < STATE_SECRETS_MAX; i++)
-        assert_int_equal(state_enrol_new(state, 1, 100, 0, secret), 0);
-    assert_int_equal(state_enrol_new(state, 1, 100, 0, secret), ADIT_EFULL);
+        assert_int_equal(state_enrol_new(state, 1, 100, 0, 0, secret), 0);
+    assert_int_equal(state_enrol_new(state, 1, 100, 0, 0, secret), ADIT_EFULL);
     assert_int_equal(state_enrol_count(state, 5), STATE_SECRETS_MAX);
     assert_int_equal(state_enrol_count(state, 10), STATE_SECRETS_MAX - 1);
-    assert_int_equal(state_enrol_new(state, 1, 100, 10, secret), 0); /* swept the expired one */
+    assert_int_equal(state_enrol_new(state, 1, 100, 0, 10, secret), 0); /* swept the expired one */
     assert_int_equal(state_enrol_check(state, first, 10), ENROL_UNKNOWN);
     assert_int_equal(state_enrol_clear(state), 0);
     assert_int_equal(state_enrol_count(state, 0), 0);
@@ -190,20 +332,20 @@ static void test_enrol(void **unused)
     struct node_id a = id_of(1, 1), b = id_of(2, 2), c = id_of(3, 3);
     uint8_t two[STATE_SECRET_BYTES], brief[STATE_SECRET_BYTES], wrong[STATE_SECRET_BYTES] = {0};
 
-    assert_int_equal(state_enrol_new(state, 0, 0, 0, two), -EINVAL);
-    assert_int_equal(state_enrol_new(state, 2, 0, 1000, two), 0);
-    assert_int_equal(state_enrol_new(state, 1, 60, 1000, brief), 0);
+    assert_int_equal(state_enrol_new(state, 0, 0, 0, 0, two), -EINVAL);
+    assert_int_equal(state_enrol_new(state, 2, 0, 0, 1000, two), 0);
+    assert_int_equal(state_enrol_new(state, 1, 60, 0, 1000, brief), 0);
     assert_int_equal(state_enrol_use(state, wrong, &a, NULL, 1001), ENROL_UNKNOWN);
     assert_int_equal(state_enrol_use(state, brief, &a, NULL, 1060), ENROL_EXPIRED);
-    assert_false(state_is_admitted(state, &a));
+    assert_false(state_is_admitted(state, &a, 1));
     assert_int_equal(state_enrol_use(state, two, &a, "phone", 99999), ENROL_OK);
-    assert_true(state_is_admitted(state, &a));
+    assert_true(state_is_admitted(state, &a, 1));
     /* Shown again by one who is in: nothing is used. */
     assert_int_equal(state_enrol_use(state, two, &a, "phone", 99999), ENROL_OK);
     state_close(state);
 
     state = open_good(dir);
-    assert_true(state_is_admitted(state, &a));
+    assert_true(state_is_admitted(state, &a, 1));
     assert_string_equal(state_peer(state, &a)->name, "phone");
     assert_string_equal(state_peer(state, &a)->how, "ticket");
     assert_int_equal(state_enrol_use(state, two, &b, "phone", 99999), ENROL_OK);
@@ -295,7 +437,19 @@ static void test_damage(void **unused)
                   "{\"version\":1,\"peers\":[{\"id\":\"" ID
                   "\",\"admitted\":true,\"name\":\"a b\"}]}",
                   "the name of peer aaaaaaaa is not one");
+    expect_damage("peers.json",
+                  "{\"version\":1,\"peers\":[{\"id\":\"" ID
+                  "\",\"admitted\":true,\"expires\":\"soon\"}]}",
+                  "expires");
+    expect_damage("peers.json",
+                  "{\"version\":1,\"peers\":[{\"id\":\"" ID
+                  "\",\"admitted\":true,\"brokers\":[\"mqtt://a\",\"x\"]}]}",
+                  "a broker is no URL");
     expect_damage("enrol.json", "{\"version\":1}", "no list");
+    expect_damage("enrol.json",
+                  "{\"version\":1,\"secrets\":[{\"sha256\":\"" ID
+                  "\",\"uses\":1,\"expires\":0,\"admit_for\":-1}]}",
+                  "how long");
     expect_damage("enrol.json", "{\"version\":1,\"secrets\":[{\"sha256\":\"x\"}]}", "hash");
     expect_damage("enrol.json",
                   "{\"version\":1,\"secrets\":[{\"sha256\":\"" ID "\",\"uses\":-1,\"expires\":0}]}",
@@ -318,7 +472,7 @@ static void test_write_fails(void **unused)
     uint8_t secret[STATE_SECRET_BYTES];
 
     assert_int_equal(state_peer_allow(state, &a, NULL, "command", 1), 0);
-    assert_int_equal(state_enrol_new(state, 1, 0, 1, secret), 0);
+    assert_int_equal(state_enrol_new(state, 1, 0, 0, 1, secret), 0);
     signal(SIGXFSZ, SIG_IGN);
     getrlimit(RLIMIT_FSIZE, &old);
     none = old;
@@ -333,12 +487,12 @@ static void test_write_fails(void **unused)
     assert_int_equal(result, ENROL_FAILED);
     state_peers(state, &count);
     assert_int_equal(count, 1);
-    assert_true(state_is_admitted(state, &a));
+    assert_true(state_is_admitted(state, &a, 1));
     assert_int_equal(state_enrol_check(state, secret, 2), ENROL_OK);
     state_close(state);
     assert_int_not_equal(access(path_of("peers.json.tmp"), F_OK), 0);
     state = open_good(dir);
-    assert_true(state_is_admitted(state, &a));
+    assert_true(state_is_admitted(state, &a, 1));
     state_close(state);
 }
 
@@ -346,6 +500,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_peers, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_expiry, setup, teardown),
+        cmocka_unit_test(test_masks),
+        cmocka_unit_test(test_largest),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_full),
         cmocka_unit_test_setup_teardown(test_enrol, setup, teardown),
