@@ -79,6 +79,7 @@ static void roles_print(const json_t *status)
 {
     const json_t *gateway = json_object_get(status, "gateway");
     const json_t *exit = json_object_get(status, "exit"), *listener;
+    const json_t *route;
     size_t index;
 
     json_array_foreach(json_object_get(status, "listeners"), index, listener)
@@ -86,7 +87,11 @@ static void roles_print(const json_t *status)
     if (gateway != NULL)
         printf("gateway   %.0f clients, %.0f requests, %.0f failed; exit %s\n",
                number_of(gateway, "clients"), number_of(gateway, "requests"),
-               number_of(gateway, "failed"), text_of(gateway, "exit"));
+               number_of(gateway, "failed"),
+               text_of(gateway, "exit")[0] != '\0' ? text_of(gateway, "exit") : "by routes only");
+    json_array_foreach(json_object_get(gateway, "routes"), index, route)
+        printf("route     %s -> %s, %.0f streams\n", text_of(route, "rule"), text_of(route, "to"),
+               number_of(route, "streams"));
     if (exit != NULL)
         printf("exit      %.0f connections, %.0f opened, %.0f failed, %.0f refused by policy\n",
                number_of(exit, "connections"), number_of(exit, "opened"), number_of(exit, "failed"),

@@ -31,6 +31,7 @@
 #include <sys/stat.h>
 
 #include "config/config_int.h"
+#include "config/ticket.h"
 
 /* inih's buffer has 200 bytes by default; a name takes less than half. */
 #define INI_LINE_BYTES 190
@@ -642,12 +643,25 @@ static bool peer_is_told(const struct config_parser *parser, size_t index)
     return false;
 }
 
+/* A ticket says whose it is, too. */
+static void peer_take_id(struct config_peer *peer)
+{
+    struct ticket ticket;
+
+    if (peer->has_id || ticket_parse(peer->ticket, strlen(peer->ticket), &ticket) != TICKET_OK)
+        return;
+    peer->id = ticket.id;
+    peer->has_id = true;
+    explicit_bzero(&ticket, sizeof(ticket));
+}
+
 static void peers_check(struct config_parser *parser)
 {
     struct config *config = parser->config;
 
     for (size_t i = 0; i < config->peer_count; i++) {
         struct config_peer *peer = &config->peers[i];
+        peer_take_id(peer);
         if (!peer_is_told(parser, i))
             error_add(parser, "configuration", 0, "[peer %s] has neither id nor ticket",
                       peer->name);

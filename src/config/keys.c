@@ -110,8 +110,7 @@ static const struct config_key keys[] = {
     {"gateway", "request_timeout", CONFIG_DURATION, .offset = FIELD(gateway, request_timeout_us),
      .fallback = "30s", .min = 10 * MS, .max = HOUR,
      .help = "how long an application may take to send its request"},
-    {"gateway", "route", CONFIG_ROUTES, .repeat = true, .unused = true,
-     .offset = FIELD(gateway, route),
+    {"gateway", "route", CONFIG_ROUTES, .repeat = true, .offset = FIELD(gateway, route),
      .help = "other exit for some destinations: RULE -> PEER, direct or block"},
 
     {"tun", "device", CONFIG_STRING, .unused = true, .offset = FIELD(tun, device),

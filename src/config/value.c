@@ -195,6 +195,7 @@ int value_parse_route(const char *text, struct rule *rule, const char **exit)
 {
     char left[RULE_TEXT_MAX];
     const char *arrow = strstr(text, "->");
+    struct node_id id;
 
     if (arrow == NULL)
         return -EINVAL;
@@ -206,7 +207,7 @@ int value_parse_route(const char *text, struct rule *rule, const char **exit)
     memcpy(left, text, len);
     left[len] = '\0';
     *exit = arrow + 2 + strspn(arrow + 2, " \t");
-    if (!config_is_peer_name(*exit))
+    if (!config_is_peer_name(*exit) && node_id_parse(*exit, &id) != 0)
         return -EINVAL;
     return rule_parse(left, rule);
 }

@@ -62,10 +62,11 @@ static bool config_admits(const struct node *node, const struct node_id *id)
     return false;
 }
 
-static bool is_known(const struct node *node, const struct node_id *id,
-                     const struct state_peer *entry)
+static bool is_known(struct node *node, const struct node_id *id, const struct state_peer *entry)
 {
-    if (node->exit && node_id_equal(&node->exit->id, id))
+    const struct node_peer *peer = node_peer_find(node, id);
+
+    if (peer && peer->is_exit)
         return true;
     for (size_t i = 0; i < node->config->peer_count; i++)
         if (node->config->peers[i].has_id && node_id_equal(&node->config->peers[i].id, id))

@@ -2,9 +2,10 @@
 /*
  * Theory of operation
  *
- * Which peer is the gateway's exit: gateway.exit is a ticket, the name of a [peer] section, or a
- * peer that the state knows by name, ID or the beginning of an ID. Without it there must be exactly
- * one peer to choose: of the configuration, else of those whose tickets this node has used.
+ * Which peer is meant by gateway.exit, a route or a forward: a ticket, the name of a [peer]
+ * section, or a peer that the state knows by name, ID or the beginning of an ID. Where nothing is
+ * said there must be exactly one peer to choose: of the configuration, else of those whose tickets
+ * this node has used.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -126,10 +127,9 @@ static int choose_only(const struct node *node, const struct config *config, str
     return -ENOENT;
 }
 
-int node_choose_exit(struct node *node, const struct config *config, struct node_peer **exit,
-                     char *errbuf, size_t errlen)
+int node_choose_peer(struct node *node, const struct config *config, const char *text,
+                     struct node_peer **found, char *errbuf, size_t errlen)
 {
-    const char *text = config->gateway.exit;
     const struct config_peer *section = config_peer_find(config, text);
     struct choice choice = {.ticket = NULL};
     struct node_peer *peer = NULL;
@@ -155,12 +155,15 @@ int node_choose_exit(struct node *node, const struct config *config, struct node
     r = peer ? 0 : -ENOMEM;
     if (peer && choice.ticket)
         r = node_peer_set_ticket(peer, choice.ticket);
-    if (r < 0)
+    if (r < 0) {
         snprintf(errbuf, errlen, "out of memory");
+        if (peer)
+            node_peer_release(peer);
+    }
 out:
     if (choice.ticket)
         explicit_bzero(choice.ticket, sizeof(*choice.ticket));
     free(choice.ticket);
-    *exit = r == 0 ? peer : NULL;
+    *found = r == 0 ? peer : NULL;
     return r;
 }

@@ -120,30 +120,6 @@ static void front_config_from(struct front_config *out, const struct config *con
     };
 }
 
-static int use_exit(struct node *node, const struct config *config, char *errbuf, size_t errlen)
-{
-    struct node_peer *old = node->exit, *peer;
-    int r = node_choose_exit(node, config, &peer, errbuf, errlen);
-
-    if (r < 0)
-        return r;
-    node->exit = peer;
-    if (old && old != peer) {
-        old->is_exit = false;
-        node_peer_refresh(old);
-        node_peer_update(old);
-        node_peer_release(old);
-    }
-    peer->is_exit = true;
-    node_peer_refresh(peer);
-    if (!node_peer_session(peer)) {
-        snprintf(errbuf, errlen, "out of memory");
-        return -ENOMEM;
-    }
-    node_peer_update(peer);
-    return 0;
-}
-
 static int start_exit(struct node *node, char *errbuf, size_t errlen)
 {
     struct egress_config config;
@@ -159,7 +135,7 @@ static int start_exit(struct node *node, char *errbuf, size_t errlen)
 static int start_gateway(struct node *node, char *errbuf, size_t errlen)
 {
     struct front_config config;
-    int r = use_exit(node, node->config, errbuf, errlen);
+    int r = routes_use(node, node->config, errbuf, errlen);
 
     if (r < 0)
         return r;
@@ -299,7 +275,9 @@ void node_free(struct node *node)
         loop_turn(node->loop, 0);
     defer_cancel(node->loop, &node->stop_check);
     egress_free(node->egress);
+    egress_free(node->dialler);
     resolver_free(node->resolver);
+    routes_free(node);
     HASH_ITER (hh, node->peers, peer, next)
         node_peer_free(peer);
     tls_context_free(node->tls);
@@ -374,7 +352,7 @@ int node_reload(struct node *node, const struct config *config, char **restart, 
         if (r < 0)
             snprintf(errbuf, errlen, "gateway: %s; the log says more", err_text(r));
         if (r == 0)
-            r = use_exit(node, config, errbuf, errlen);
+            r = routes_use(node, config, errbuf, errlen);
         if (r < 0) {
             front_config_from(&front, old);
             if (front_reload(node->front, &front) < 0)
@@ -387,6 +365,8 @@ int node_reload(struct node *node, const struct config *config, char **restart, 
         if (r < 0)
             snprintf(errbuf, errlen, "exit: %s", err_text(r));
     }
+    if (r == 0 && direct_reconfigure(node) < 0)
+        log_warn("event=reload-incomplete part=direct why=\"out of memory\"");
     if (r < 0) {
         node->config = old;
         free(*restart);

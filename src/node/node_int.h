@@ -32,13 +32,14 @@
 struct greeting;
 
 /* A peer that this process deals with. It lives while it has a session, a greeting or a waiting
- * ping, or is the gateway's exit. */
+ * ping, or is used by us. */
 struct node_peer {
     UT_hash_handle hh;
     struct node *node;
     struct node_id id;
     char label[NODE_LABEL_MAX + 1]; /* its name, or the beginning of its ID: for logs */
-    bool is_exit;                   /* the exit of our gateway: its path is kept warm */
+    uint32_t uses;                  /* of it as exit, in routes, by forwards */
+    bool is_exit;                   /* there are such: its path is kept warm */
     bool is_known;    /* it may have a session without being admitted: an exit of ours, or in the
                          configuration */
     bool is_admitted; /* it may use us as an exit */
@@ -67,6 +68,15 @@ struct node_peer {
 struct ping_job;
 struct path_watch;
 
+/* A gateway.route in use. */
+enum route_way { ROUTE_PEER, ROUTE_DIRECT, ROUTE_BLOCK };
+struct route {
+    struct rule rule;
+    enum route_way way;
+    struct node_peer *peer; /* ROUTE_PEER, else NULL */
+    uint64_t streams;       /* that took it, since the configuration was read */
+};
+
 struct node {
     struct loop *loop;
     const struct config *config;
@@ -85,7 +95,10 @@ struct node {
     struct netwatch *netwatch;
     struct front *front; /* role gateway */
     struct outlet outlet;
-    struct node_peer *exit; /* role gateway */
+    struct egress *dialler; /* for our own user (direct.c); NULL: not needed so far */
+    struct node_peer *exit; /* role gateway; NULL: routes cover everything */
+    struct route *routes;
+    size_t route_count;
     struct node_peer *peers;
     LIST_HEAD(, greeting) greetings;
     LIST_HEAD(, path_watch) paths; /* pipes handed to sessions, until they end */
@@ -109,6 +122,9 @@ struct node_peer *node_peer_get(struct node *node, const struct node_id *id);
 /* Frees it if nothing needs it any more. */
 void node_peer_release(struct node_peer *peer);
 void node_peer_free(struct node_peer *peer);
+/* Keeps it, with a session and a path, until it was left as often. use: 0 or -ENOMEM (not used). */
+int node_peer_use(struct node_peer *peer);
+void node_peer_leave(struct node_peer *peer);
 /* Reads its name and rights anew from state and configuration. */
 void node_peer_refresh(struct node_peer *peer);
 /* The session, made if there is none. NULL: no memory. */
@@ -147,9 +163,25 @@ void serve_open(struct node_peer *peer, struct pipe *stream, const struct target
 /* outlet.c */
 void outlet_init(struct node *node);
 
-/* exit.c: which peer is the gateway's exit. 0 or a negative error and errbuf. */
-int node_choose_exit(struct node *node, const struct config *config, struct node_peer **exit,
-                     char *errbuf, size_t errlen);
+/* exit.c: the peer that a user means by `text`: the name of a [peer] section, a known peer's name
+ * or ID, or a ticket; "": the only one there is. Not used yet (node_peer_use()). 0 or a negative
+ * error and errbuf. */
+int node_choose_peer(struct node *node, const struct config *config, const char *text,
+                     struct node_peer **peer, char *errbuf, size_t errlen);
+
+/* route.c: takes over the gateway's exit and routes. 0, or a negative error and errbuf: nothing has
+ * changed. */
+int routes_use(struct node *node, const struct config *config, char *errbuf, size_t errlen);
+void routes_free(struct node *node);
+/* The first route that matches; NULL: none does. */
+struct route *routes_find(struct node *node, const struct target *target);
+
+/* direct.c: what this node connects for its own user, without policy. */
+/* As struct outlet's open(). */
+struct pipe *direct_open(struct node *node, const struct target *target, outlet_answer_cb *cb,
+                         void *arg, enum answer *why);
+struct egress *direct_egress(struct node *node); /* NULL: no memory */
+int direct_reconfigure(struct node *node);       /* 0 or -ENOMEM */
 
 /* reach.c: addresses of this machine. */
 #define REACH_MAX 64

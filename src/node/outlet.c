@@ -2,8 +2,9 @@
 /*
  * Theory of operation
  *
- * The front ends' way out: a stream in the session with the gateway's exit. The stream's own
- * callback has the outlet's form, so nothing stands between the front end and the stream.
+ * The front ends' way out: a stream in the session with the peer that the routes say (route.c), or
+ * with the gateway's exit; or no stream at all (direct.c). The stream's own callback has the
+ * outlet's form, so nothing stands between the front end and the stream.
  *
  * Without a path the stream waits in the session (path.connect_wait) and the scheduler is made to
  * hurry. When the exit has refused us just now, waiting is no use: the stream is refused at once,
@@ -15,11 +16,20 @@ static struct pipe *outlet_open(struct outlet *outlet, const struct target *targ
                                 const char *user, outlet_answer_cb *cb, void *arg, enum answer *why)
 {
     struct node *node = (struct node *)((char *)outlet - offsetof(struct node, outlet));
-    struct node_peer *peer = node->exit;
+    struct route *route = routes_find(node, target);
+    struct node_peer *peer = route ? route->peer : node->exit;
     struct session *session;
     struct pipe *stream;
 
     (void)user;
+    if (route)
+        route->streams++;
+    if (route && route->way == ROUTE_BLOCK) {
+        *why = ANSWER_POLICY;
+        return NULL;
+    }
+    if (route && route->way == ROUTE_DIRECT && !node->stopping)
+        return direct_open(node, target, cb, arg, why);
     *why = ANSWER_NO_PATH;
     if (!peer || node->stopping || !(session = node_peer_session(peer)))
         return NULL;

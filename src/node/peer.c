@@ -6,9 +6,9 @@
  * current with a peer; replaced ones end by themselves (`ending` counts them, since their last call
  * still names the peer).
  *
- *     the gateway's exit   always has a session; a path is looked for whenever there is none (or
- *                          no healthy one), hastily while streams wait, else with growing pauses:
- *                          it is kept warm
+ *     whom we use          (the gateway's exit, peers in routes) always has a session; a path is
+ *                          looked for whenever there is none (or no healthy one), hastily while
+ *                          streams wait, else with growing pauses: it is kept warm
  *     everybody else       is waited for; only while it has streams open, and after leaving it
  *                          NODE_BACKDIAL_US for the first try, we dial it ourselves, where it said
  *                          it listens
@@ -20,8 +20,9 @@
  * the peer's own connection came from a private one: from elsewhere, 192.168.1.5 would be a
  * stranger in our own network.
  *
- * Ownership: a peer is freed when it has no session, no greeting, no ping waits for it, and it is
- * not the gateway's exit.
+ * Ownership: a peer is freed when it has no session, no greeting, no ping waits for it, and we do
+ * not use it. One that we do not use any more, and that may not use us, is told goodbye when it has
+ * no streams.
  * Limit: NODE_PEERS_MAX.
  */
 #include <stdio.h>
@@ -104,8 +105,33 @@ void node_peer_free(struct node_peer *peer)
 void node_peer_release(struct node_peer *peer)
 {
     if (!peer->session && !peer->ending && !peer->greetings && !ping_is_waiting(peer) &&
-        peer != peer->node->exit)
+        !peer->uses)
         node_peer_free(peer);
+}
+
+int node_peer_use(struct node_peer *peer)
+{
+    peer->uses++;
+    peer->is_exit = true;
+    node_peer_refresh(peer);
+    if (!node_peer_session(peer)) {
+        node_peer_leave(peer);
+        return -ENOMEM;
+    }
+    node_peer_update(peer);
+    return 0;
+}
+
+void node_peer_leave(struct node_peer *peer)
+{
+    if (--peer->uses)
+        return;
+    peer->is_exit = false;
+    node_peer_refresh(peer);
+    if (peer->session && !peer->is_admitted && session_stream_count(peer->session) == 0)
+        session_close(peer->session, CLOSE_OK, NULL);
+    node_peer_update(peer);
+    node_peer_release(peer);
 }
 
 void node_peer_refresh(struct node_peer *peer)

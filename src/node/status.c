@@ -107,16 +107,45 @@ static json_t *describe_exit(const struct node *node)
                      "bytes_in", integer(stats.bytes_in), "bytes_out", integer(stats.bytes_out));
 }
 
+static json_t *peer_name(const struct node_peer *peer)
+{
+    return peer ? json_string(peer->label) : json_null();
+}
+
+static json_t *peer_id(const struct node_peer *peer)
+{
+    char text[NODE_ID_TEXT_LEN + 1];
+
+    return peer ? json_string(node_id_format(&peer->id, text)) : json_null();
+}
+
+static json_t *describe_routes(const struct node *node)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < node->route_count; i++) {
+        const struct route *route = &node->routes[i];
+        char rule[RULE_TEXT_MAX];
+
+        json_array_append_new(
+            list, json_pack("{s:s, s:o, s:o, s:o}", "rule", rule_format(&route->rule, rule), "to",
+                            route->peer                  ? peer_name(route->peer)
+                            : route->way == ROUTE_DIRECT ? json_string("direct")
+                                                         : json_string("block"),
+                            "peer_id", peer_id(route->peer), "streams", integer(route->streams)));
+    }
+    return list;
+}
+
 static json_t *describe_gateway(const struct node *node)
 {
     const struct front_stats *stats = front_stats(node->front);
-    char text[NODE_ID_TEXT_LEN + 1];
 
-    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "exit", node->exit->label,
-                     "exit_id", node_id_format(&node->exit->id, text), "clients",
-                     integer(stats->clients), "accepted", integer(stats->accepted), "requests",
-                     integer(stats->requests), "failed", integer(stats->failed), "malformed",
-                     integer(stats->malformed), "denied", integer(stats->denied));
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "exit", peer_name(node->exit),
+                     "exit_id", peer_id(node->exit), "clients", integer(stats->clients), "accepted",
+                     integer(stats->accepted), "requests", integer(stats->requests), "failed",
+                     integer(stats->failed), "malformed", integer(stats->malformed), "denied",
+                     integer(stats->denied), "routes", describe_routes(node));
 }
 
 static json_t *describe_handshakes(const struct node *node)
@@ -232,7 +261,7 @@ json_t *node_status(const struct node *node)
                     describe_handshakes(node), "peers", peers);
     if (out && node->egress)
         json_object_set_new(out, "exit", describe_exit(node));
-    if (out && node->front && node->exit)
+    if (out && node->front)
         json_object_set_new(out, "gateway", describe_gateway(node));
     return out;
 }
