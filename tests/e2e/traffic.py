@@ -24,7 +24,7 @@ class Traffic:
     def await_mark(self, seconds=60):
         self.bulk[0].expect("^mark", seconds * self.t.slow)
 
-    def finish(self, seconds=90):
+    def collect(self, seconds):
         """The longest silence of each in ms; raises when a byte was lost, repeated, changed."""
         results = {}
         for p in self.bulk:
@@ -35,6 +35,11 @@ class Traffic:
         check(self.echo.running(), f"the echo broke: {self.echo.log.text()}")
         self.echo.p.terminate()
         results["echo"] = self.echo.result(30)["max_us"] / 1e3
+        return results
+
+    def finish(self, seconds=90):
+        """The same, and it is printed with the result."""
+        results = self.collect(seconds)
         self.t.note("silent for at most "
                     + ", ".join(f"{k} {v:.0f} ms" for k, v in results.items()))
         return results
