@@ -463,7 +463,7 @@ struct signal *signal_new(struct loop *loop, const struct signal_options *option
     signal->options = *options;
     if (!signal->options.silence_us)
         signal->options.silence_us = SIGNAL_SILENCE_US;
-    signal->driver = options->driver ? options->driver : &broker_paho;
+    signal->driver = options->driver;
     signal->events = events;
     signal->arg = arg;
     for (size_t i = 0; i < SIGNAL_BROKERS_MAX; i++)

@@ -27,7 +27,7 @@ struct signal;
 
 struct signal_options {
     struct identity *identity;          /* must outlive it */
-    const struct broker_driver *driver; /* NULL: broker_paho */
+    const struct broker_driver *driver; /* &broker_paho, but for tests */
     struct broker_resolver resolver;
     const char *ca_file; /* NULL: the system's */
     uint64_t silence_us; /* 0: SIGNAL_SILENCE_US */

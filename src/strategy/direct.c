@@ -300,6 +300,9 @@ static void begin_lookup(struct direct *direct, const struct target *target)
 
     if (direct->lookups == DIRECT_LOOKUPS_MAX || !resolver->start)
         return;
+    for (size_t i = 0; i < direct->lookups; i++)
+        if (direct->lookup[i].port == target->port && !strcmp(direct->lookup[i].name, target->name))
+            return;
     *lookup = (struct direct_lookup){.direct = direct, .port = target->port};
     memcpy(lookup->name, target->name, sizeof(lookup->name));
     direct->pending++;
@@ -310,25 +313,12 @@ static void begin_lookup(struct direct *direct, const struct target *target)
         direct->pending--;
 }
 
-static struct attempt *direct_start(const struct strategy_env *env,
-                                    const struct strategy_peer *peer,
-                                    const struct attempt_events *events, void *arg,
-                                    const char **why)
+/* Takes in where the peer is said to be; what is known already is passed over. */
+static void add_candidates(struct direct *direct, const struct strategy_peer *peer)
 {
-    struct direct *direct = calloc(1, sizeof(*direct));
     struct addr addrs[CANDIDATES_MAX];
     size_t count = 0;
 
-    if (!direct) {
-        *why = "out of memory";
-        return NULL;
-    }
-    direct->env = env;
-    direct->peer = peer->id;
-    direct->events = events;
-    direct->arg = arg;
-    timer_init(&direct->pace, on_step, direct);
-    defer_init(&direct->step, on_step, direct);
     for (size_t i = 0; i < peer->candidate_count && count < CANDIDATES_MAX; i++) {
         const struct target *target = &peer->candidates[i].target;
 
@@ -340,9 +330,39 @@ static struct attempt *direct_start(const struct strategy_env *env,
         }
     }
     add_addrs(direct, addrs, count);
+}
+
+static void direct_update(struct attempt *attempt, const struct strategy_peer *peer)
+{
+    struct direct *direct = (struct direct *)attempt;
+
+    add_candidates(direct, peer);
+    defer_soon(direct->env->loop, &direct->step);
+}
+
+static struct attempt *direct_start(const struct strategy_env *env,
+                                    const struct strategy_peer *peer,
+                                    const struct attempt_events *events, void *arg,
+                                    const char **why)
+{
+    struct direct *direct = calloc(1, sizeof(*direct));
+
+    if (!direct) {
+        *why = "out of memory";
+        return NULL;
+    }
+    direct->env = env;
+    direct->peer = peer->id;
+    direct->events = events;
+    direct->arg = arg;
+    timer_init(&direct->pace, on_step, direct);
+    defer_init(&direct->step, on_step, direct);
+    add_candidates(direct, peer);
     if (direct->count == 0 && direct->pending == 0) {
         direct_free(direct);
-        *why = "no address of the peer is known: give a ticket of it (adit gateway TICKET)";
+        *why = env->signal ? "no address of the peer is known"
+                           : "no address of the peer is known: give a ticket of it (adit gateway "
+                             "TICKET)";
         return NULL;
     }
     defer_soon(env->loop, &direct->step);
@@ -375,4 +395,5 @@ const struct strategy strategy_direct = {
     .head_start_us = 0,
     .start = direct_start,
     .cancel = direct_cancel,
+    .update = direct_update,
 };

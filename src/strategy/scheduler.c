@@ -36,12 +36,14 @@
 
 #include "base/log.h"
 #include "strategy/direct.h"
+#include "strategy/reverse.h"
 
 #define JITTER_STEPS 256
 
 /* The strategies of this program, by their number in the configuration. */
 static const struct strategy *const table[CONFIG_STRATEGIES] = {
     [STRATEGY_DIRECT] = &strategy_direct,
+    [STRATEGY_REVERSE] = &strategy_reverse,
 };
 static const char *const names[CONFIG_STRATEGIES] = {
     [STRATEGY_DIRECT] = "direct",
@@ -73,7 +75,8 @@ struct round {
 
 TAILQ_HEAD(round_list, round);
 
-#define WHY_TEXT_MAX 128
+#define WHY_TEXT_MAX       128
+#define SCHEDULER_TEXT_MAX (2 * (ATTEMPT_TEXT_MAX + WHY_TEXT_MAX))
 
 /* A configured strategy and what became of it. */
 struct entry {
@@ -81,6 +84,8 @@ struct entry {
     const struct strategy *strategy; /* NULL: not in this version */
     bool fail, tried, worked;
     uint32_t trying;
+    int why;    /* of the last failure */
+    int weight; /* how much it says of why there is no path */
     char text[ATTEMPT_TEXT_MAX + WHY_TEXT_MAX];
 };
 
@@ -101,7 +106,7 @@ struct scheduler {
     uint64_t taken_at;               /* when the last path was taken into use; 0: never */
     uint32_t short_lives;            /* paths in a row that lived less than SCHEDULER_STABLE_US */
     uint32_t jitter;                 /* of the pause now running, in JITTER_STEPS */
-    char text[ATTEMPT_TEXT_MAX + WHY_TEXT_MAX], logged[ATTEMPT_TEXT_MAX + WHY_TEXT_MAX];
+    char text[SCHEDULER_TEXT_MAX], logged[SCHEDULER_TEXT_MAX];
     size_t count;
     struct entry entries[CONFIG_STRATEGIES];
 };
@@ -216,15 +221,68 @@ static const char *why_text(int why)
     }
 }
 
-static void entry_failed(struct scheduler *scheduler, struct entry *entry, int why,
-                         const char *text)
+/* Errors whose text says all (strategy.h). */
+static bool is_plain(int why)
 {
-    if (why && text[0])
+    return why == 0 || why == -EACCES || why == -EHOSTDOWN;
+}
+
+static void entry_failed(struct entry *entry, int why, const char *text)
+{
+    if (!is_plain(why) && text[0])
         snprintf(entry->text, sizeof(entry->text), "%s: %s", text, why_text(why));
     else
-        snprintf(entry->text, sizeof(entry->text), "%s", why ? why_text(why) : text);
+        snprintf(entry->text, sizeof(entry->text), "%s", is_plain(why) ? text : why_text(why));
     entry->worked = false;
-    snprintf(scheduler->text, sizeof(scheduler->text), "%s", entry->text);
+    entry->why = why;
+}
+
+/* Why there is no path, in one line: what the peer says itself, else that it is not there, else
+ * what each strategy met; that a strategy had nothing to try says least. */
+static void choose_text(struct scheduler *scheduler)
+{
+    const struct entry *best = NULL;
+    size_t count = 0, len = 0;
+
+    for (size_t i = 0; i < scheduler->count; i++) {
+        const struct entry *entry = &scheduler->entries[i];
+
+        if (!entry->tried || !entry->text[0])
+            continue;
+        if (best && entry->weight <= best->weight) {
+            count += entry->weight == best->weight;
+            continue;
+        }
+        best = entry;
+        count = 1;
+    }
+    if (!best)
+        return;
+    if (count == 1 || best->weight != 1) {
+        snprintf(scheduler->text, sizeof(scheduler->text), "%s", best->text);
+        return;
+    }
+    for (size_t i = 0; i < scheduler->count && len < sizeof(scheduler->text); i++) {
+        const struct entry *entry = &scheduler->entries[i];
+
+        if (entry->tried && entry->text[0] && entry->weight == best->weight)
+            len += (size_t)snprintf(scheduler->text + len, sizeof(scheduler->text) - len,
+                                    "%s%s: %s", len ? "; " : "", names[entry->id], entry->text);
+    }
+}
+
+/* What the owner should know at once. A peer that does not answer by signalling may still be
+ * reached, so that counts when everything else has failed too. */
+static void tell_hopeless(struct scheduler *scheduler, bool round_over)
+{
+    for (size_t i = 0; i < scheduler->count && scheduler->events->hopeless; i++) {
+        struct entry *entry = &scheduler->entries[i];
+
+        if (entry->why != -EACCES && (entry->why != -EHOSTDOWN || !round_over))
+            continue;
+        scheduler->events->hopeless(scheduler->arg, entry->why, entry->text);
+        return;
+    }
 }
 
 static void on_proven(void *arg, struct pipe *pipe, const char *candidate)
@@ -241,6 +299,7 @@ static void on_proven(void *arg, struct pipe *pipe, const char *candidate)
               (unsigned long long)((loop_now(scheduler->env->loop) - slot->since) / MS_US));
     snprintf(text, sizeof(text), "%s", candidate); /* the attempt may own it */
     entry->worked = true;
+    entry->why = 0;
     entry->text[0] = '\0';
     for (round = TAILQ_FIRST(&scheduler->rounds); round; round = next) {
         next = TAILQ_NEXT(round, link);
@@ -255,6 +314,19 @@ static void on_proven(void *arg, struct pipe *pipe, const char *candidate)
     scheduler->events->path(scheduler->arg, pipe, strategy->name, strategy->rank, text);
 }
 
+/* Ends a round in which nothing is left to do. */
+static void round_settle(struct round *round)
+{
+    struct scheduler *scheduler = round->scheduler;
+
+    choose_text(scheduler);
+    if (!round_is_over(round))
+        return;
+    round_free(round);
+    log_failure(scheduler);
+    plan(scheduler);
+}
+
 static void on_over(void *arg, int why, const char *text)
 {
     struct slot *slot = arg;
@@ -263,18 +335,16 @@ static void on_over(void *arg, int why, const char *text)
     struct entry *entry = &scheduler->entries[slot->index];
 
     slot->attempt = NULL;
-    entry_failed(scheduler, entry, why, text);
+    entry_failed(entry, why, text);
+    entry->weight = why == -EACCES ? 3 : why == -EHOSTDOWN ? 2 : 1;
     log_debug("event=attempt peer=%s strategy=%s candidate=\"%s\" result=failed why=\"%s\" ms=%llu",
               scheduler->label, slot->strategy->name, text, err_text(why),
               (unsigned long long)((loop_now(scheduler->env->loop) - slot->since) / MS_US));
     slot_end(slot);
-    if (!round_is_over(round)) {
+    if (!round_is_over(round))
         round_step(round);
-        return;
-    }
-    round_free(round);
-    log_failure(scheduler);
-    plan(scheduler);
+    round_settle(round);
+    tell_hopeless(scheduler, scheduler->round_count == 0);
 }
 
 static const struct attempt_events attempt_events = {.proven = on_proven, .over = on_over};
@@ -299,7 +369,8 @@ static void slot_start(struct slot *slot)
     }
     if (slot->attempt)
         return;
-    entry_failed(scheduler, entry, 0, why);
+    entry_failed(entry, 0, why);
+    entry->weight = 0;
     log_debug("event=attempt peer=%s strategy=%s result=failed why=\"%s\"", scheduler->label,
               slot->strategy->name, why);
     slot_end(slot);
@@ -360,10 +431,7 @@ static void round_start(struct scheduler *scheduler)
         snprintf(scheduler->text, sizeof(scheduler->text),
                  "none of path.strategies is in this version");
     round_step(round);
-    if (round_is_over(round)) {
-        round_free(round);
-        log_failure(scheduler);
-    }
+    round_settle(round);
 }
 
 static void on_timer(void *arg)
@@ -460,6 +528,31 @@ void scheduler_set_need(struct scheduler *scheduler, enum scheduler_need need)
             scheduler->not_before = scheduler->refused_at + SCHEDULER_REFUSED_US;
     }
     plan(scheduler);
+}
+
+static void slot_update(struct slot *slot)
+{
+    struct scheduler *scheduler = slot->round->scheduler;
+    struct candidate candidates[CANDIDATES_MAX];
+    struct strategy_peer peer = {.id = scheduler->peer, .candidates = candidates};
+
+    if (slot->attempt && slot->strategy->update) {
+        peer.candidate_count =
+            scheduler->events->candidates(scheduler->arg, candidates, CANDIDATES_MAX);
+        slot->strategy->update(slot->attempt, &peer);
+    } else if (slot->begun && slot->over && slot->strategy->update &&
+               !scheduler->entries[slot->index].trying) {
+        slot->over = slot->begun = false;
+        slot_start(slot);
+    }
+}
+
+void scheduler_update(struct scheduler *scheduler)
+{
+    struct round *round = TAILQ_LAST(&scheduler->rounds, round_list);
+
+    for (size_t i = 0; round && i < round->count; i++)
+        slot_update(&round->slots[i]);
 }
 
 bool scheduler_is_wanted(const struct scheduler *scheduler)

@@ -40,6 +40,10 @@ struct scheduler_events {
      * scheduler_settle() what became of it. May come again (a better strategy). The scheduler may
      * be freed inside the call. */
     void (*path)(void *arg, struct pipe *pipe, const char *label, int rank, const char *candidate);
+    /* An attempt has learnt that the peer will not have us (-EACCES), or a round has ended in which
+     * nobody answered for it (-EHOSTDOWN); text: in plain words. May be NULL. The scheduler must
+     * not be freed inside the call. */
+    void (*hopeless)(void *arg, int why, const char *text);
 };
 
 /* env, peer and label (the peer's name for the log) must outlive it. NULL: no memory. */
@@ -53,6 +57,9 @@ void scheduler_free(struct scheduler *scheduler);
 void scheduler_set_need(struct scheduler *scheduler, enum scheduler_need need);
 /* Something has changed (a network, a new address): try at once, from the shortest pause on. */
 void scheduler_kick(struct scheduler *scheduler);
+/* More is known of where the peer is: what is under way learns it, and what had nowhere to go
+ * begins anew. */
+void scheduler_update(struct scheduler *scheduler);
 bool scheduler_is_wanted(const struct scheduler *scheduler); /* the need is not STOP */
 
 enum scheduler_verdict {

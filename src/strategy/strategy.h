@@ -18,6 +18,7 @@
 #include "crypto/identity.h"
 #include "pipe/pipe.h"
 
+struct signal;
 struct tls_context;
 
 #define CANDIDATES_MAX          32 /* places where a peer may be reached, of one round */
@@ -44,6 +45,7 @@ struct strategy_resolver {
 struct strategy_env {
     struct loop *loop;
     struct tls_context *tls;
+    struct signal *signal;             /* NULL: no broker is known */
     struct strategy_resolver resolver; /* start NULL: names are passed over */
     char interfaces[STRATEGY_INTERFACES_MAX][IF_NAMESIZE];
     size_t interface_count; /* 0: the system's choice of route */
@@ -70,8 +72,9 @@ struct attempt_events {
     /* A pipe is up and the peer has proven its key; the pipe is the callee's. Nothing was read from
      * it yet. The attempt may be cancelled inside the call. */
     void (*proven)(void *arg, struct pipe *pipe, const char *candidate);
-    /* Nothing more will come: why is the most telling error, text where and what (for the log). The
-     * attempt is gone. */
+    /* Nothing more will come: why is the most telling error (-EACCES: the peer will not have us,
+     * -EHOSTDOWN: it does not seem to run; with these two and 0 the text tells all), text where and
+     * what (for the log). The attempt is gone. */
     void (*over)(void *arg, int why, const char *text);
 };
 
@@ -84,6 +87,8 @@ struct strategy {
     struct attempt *(*start)(const struct strategy_env *env, const struct strategy_peer *peer,
                              const struct attempt_events *events, void *arg, const char **why);
     void (*cancel)(struct attempt *attempt); /* ends it, untold; pipes that are not up are reset */
+    /* More is known of where the peer is. NULL: it makes no difference. */
+    void (*update)(struct attempt *attempt, const struct strategy_peer *peer);
 };
 
 #endif
