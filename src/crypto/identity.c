@@ -23,6 +23,7 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
+#include <sodium/crypto_sign_ed25519.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,7 +40,24 @@
 struct identity {
     struct node_id id;
     EVP_PKEY *key;
+    EVP_PKEY *exchange; /* its image on Curve25519 */
 };
+
+/* The X25519 key that goes with an Ed25519 secret (RFC 7748 section 4.1), made once: it is needed
+ * for every seal that comes. NULL: no memory. */
+static EVP_PKEY *exchange_key(const uint8_t secret[NODE_ID_BYTES], const struct node_id *id)
+{
+    uint8_t pair[crypto_sign_ed25519_SECRETKEYBYTES], scalar[NODE_ID_BYTES];
+    EVP_PKEY *key = NULL;
+
+    memcpy(pair, secret, NODE_ID_BYTES);
+    memcpy(pair + NODE_ID_BYTES, id->key, NODE_ID_BYTES);
+    if (crypto_sign_ed25519_sk_to_curve25519(scalar, pair) == 0)
+        key = EVP_PKEY_new_raw_private_key(EVP_PKEY_X25519, NULL, scalar, sizeof scalar);
+    OPENSSL_cleanse(pair, sizeof pair);
+    OPENSSL_cleanse(scalar, sizeof scalar);
+    return key;
+}
 
 /* Takes the key, whatever becomes of it. NULL: not an Ed25519 private key, or no memory. */
 static struct identity *identity_from_key(EVP_PKEY *key)
@@ -52,8 +70,10 @@ static struct identity *identity_from_key(EVP_PKEY *key)
                 EVP_PKEY_get_raw_public_key(key, identity->id.key, &len) == 1 &&
                 len == NODE_ID_BYTES && EVP_PKEY_get_raw_private_key(key, secret, &secret_len) == 1;
 
+    if (good)
+        identity->exchange = exchange_key(secret, &identity->id);
     OPENSSL_cleanse(secret, sizeof secret);
-    if (!good) {
+    if (!good || !identity->exchange) {
         ERR_clear_error();
         EVP_PKEY_free(key);
         free(identity);
@@ -72,10 +92,20 @@ struct identity *identity_generate(void)
     return key ? identity_from_key(key) : NULL;
 }
 
+struct identity *identity_from_secret(const uint8_t secret[NODE_ID_BYTES])
+{
+    EVP_PKEY *key = EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, secret, NODE_ID_BYTES);
+
+    if (!key)
+        ERR_clear_error();
+    return key ? identity_from_key(key) : NULL;
+}
+
 void identity_free(struct identity *identity)
 {
     if (!identity)
         return;
+    EVP_PKEY_free(identity->exchange);
     EVP_PKEY_free(identity->key);
     free(identity);
 }
@@ -88,6 +118,11 @@ const struct node_id *identity_id(const struct identity *identity)
 EVP_PKEY *identity_key(const struct identity *identity)
 {
     return identity->key;
+}
+
+EVP_PKEY *identity_exchange_key(const struct identity *identity)
+{
+    return identity->exchange;
 }
 
 /* Makes a directory and its parents, those that are missing, readable by their owner only. */

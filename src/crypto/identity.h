@@ -23,6 +23,8 @@ struct identity; /* the private key; identity.c */
  * that others can read is refused. NULL: error is set to a plain text (static or in errbuf). */
 struct identity *identity_load(const char *state_dir, char *errbuf, size_t errlen);
 struct identity *identity_generate(void); /* in memory only: tests */
+/* The same with a given secret (RFC 8032 section 5.1.5), for test vectors. */
+struct identity *identity_from_secret(const uint8_t secret[NODE_ID_BYTES]);
 void identity_free(struct identity *identity);
 const struct node_id *identity_id(const struct identity *identity);
 

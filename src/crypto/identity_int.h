@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Identity, for crypto/ only: the private key in the crypto library's form. */
+/* Identity, for crypto/ only: the private keys in the crypto library's form. */
 #ifndef ADIT_CRYPTO_IDENTITY_INT_H
 #define ADIT_CRYPTO_IDENTITY_INT_H
 
@@ -9,5 +9,7 @@
 
 /* The private key, still the identity's. */
 EVP_PKEY *identity_key(const struct identity *identity);
+/* Its image on Curve25519 (X25519), for agreements: still the identity's. */
+EVP_PKEY *identity_exchange_key(const struct identity *identity);
 
 #endif

@@ -1,5 +1,11 @@
 # SPDX-License-Identifier: MIT
 
-libadit_a_SOURCES += src/signal/broker.h src/signal/message.h
+libadit_a_SOURCES += src/signal/broker.h src/signal/message.c src/signal/message.h
 libadit_a_SOURCES += src/signal/inbound.c src/signal/question.c
 libadit_a_SOURCES += src/signal/signal.c src/signal/signal.h src/signal/signal_int.h
+
+check_PROGRAMS += tests/unit/test-message
+tests_unit_test_message_SOURCES = tests/unit/test_message.c
+
+fuzz_targets += tests/fuzz/fuzz-message
+tests_fuzz_fuzz_message_SOURCES = tests/fuzz/fuzz_message.c
