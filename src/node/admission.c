@@ -28,14 +28,21 @@ int64_t node_wall_s(void)
     return (int64_t)time(NULL);
 }
 
-static enum close_code enrol(struct node *node, const struct node_id *id, const struct hello *hello)
+/* name: NULL: only looks whether the secret would do. */
+static enum close_code enrol(struct node *node, const struct node_id *id, const uint8_t *secret,
+                             const char *name)
 {
     enum enrol_result result = ENROL_UNKNOWN;
+    char text[NODE_ID_TEXT_LEN + 1];
 
     if (node->roles & NODE_EXIT)
-        result = state_enrol_use(node->state, hello->secret, id, hello->name, node_wall_s());
+        result = name ? state_enrol_use(node->state, secret, id, name, node_wall_s())
+                      : state_enrol_check(node->state, secret, node_wall_s());
     switch (result) {
     case ENROL_OK:
+        if (name)
+            log_info("event=enrolled peer=%s name=%s", node_id_format(id, text),
+                     name[0] ? name : "-");
         return CLOSE_OK;
     case ENROL_UNKNOWN:
         return CLOSE_TICKET_UNKNOWN;
@@ -74,30 +81,36 @@ static bool is_known(struct node *node, const struct node_id *id, const struct s
     return entry && strcmp(entry->how, "enrolled") == 0;
 }
 
-enum close_code admission_judge(struct node *node, const struct node_id *id,
-                                const struct hello *hello)
+/* secret: NULL: none was shown; name: as of enrol(). */
+static enum close_code judge(struct node *node, const struct node_id *id, const uint8_t *secret,
+                             const char *name)
 {
     const struct state_peer *entry = state_peer(node->state, id);
     bool revoked = entry && !entry->admitted && strcmp(entry->how, "enrolled") != 0;
-    enum close_code code;
-    char text[NODE_ID_TEXT_LEN + 1];
+    enum close_code code = revoked ? CLOSE_REVOKED : CLOSE_NOT_ADMITTED;
 
     if (node_id_equal(id, &node->id))
         return CLOSE_SELF;
     if ((entry && entry->admitted) || config_admits(node, id))
         return CLOSE_OK;
-    if (hello->has_secret && !revoked) {
-        code = enrol(node, id, hello);
-        if (code == CLOSE_OK) {
-            log_info("event=enrolled peer=%s name=%s", node_id_format(id, text),
-                     hello->name[0] ? hello->name : "-");
-            return CLOSE_OK;
-        }
-    } else {
-        code = revoked ? CLOSE_REVOKED : CLOSE_NOT_ADMITTED;
-    }
-    if (is_known(node, id, entry))
-        return CLOSE_OK;
-    log_info("event=refused peer=%s why=\"%s\"", node_id_format(id, text), close_code_text(code));
+    if (secret && !revoked)
+        code = enrol(node, id, secret, name);
+    return code != CLOSE_OK && is_known(node, id, entry) ? CLOSE_OK : code;
+}
+
+enum close_code admission_judge(struct node *node, const struct node_id *id,
+                                const struct hello *hello)
+{
+    enum close_code code = judge(node, id, hello->has_secret ? hello->secret : NULL, hello->name);
+    char text[NODE_ID_TEXT_LEN + 1];
+
+    if (code != CLOSE_OK)
+        log_info("event=refused peer=%s why=\"%s\"", node_id_format(id, text),
+                 close_code_text(code));
     return code;
+}
+
+enum close_code admission_look(struct node *node, const struct node_id *id, const uint8_t *secret)
+{
+    return judge(node, id, secret, NULL);
 }

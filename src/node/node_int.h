@@ -157,6 +157,9 @@ void greet_drop_paths(struct node *node); /* those that still close, at the end 
 enum close_code admission_judge(struct node *node, const struct node_id *id,
                                 const struct hello *hello);
 
+/* The same for one that only asks: nothing is used up. secret: NULL: none was shown. */
+enum close_code admission_look(struct node *node, const struct node_id *id, const uint8_t *secret);
+
 /* serve.c: a stream that a peer opened. */
 void serve_open(struct node_peer *peer, struct pipe *stream, const struct target *target);
 

@@ -165,9 +165,9 @@ void session_touch_tick(struct session *session)
     timer_set(session->loop, &session->tick, soon);
 }
 
-/* While no path is heard: fails opens that have waited for one long enough, sent or not; returns
- * when to look again. */
-static uint64_t check_waiting(struct session *session, uint64_t now)
+/* While no path is heard: fails opens that have waited for one so long, sent or not; returns when
+ * to look again. */
+static uint64_t check_waiting(struct session *session, uint64_t now, uint64_t patience_us)
 {
     struct stream *stream, *next;
     bool waiting = false;
@@ -179,12 +179,18 @@ static uint64_t check_waiting(struct session *session, uint64_t now)
             continue;
         if (stream->next > 0 && since < session->silent_since)
             since = session->silent_since; /* its OPEN may have been answered until then */
-        if (now - since >= session->config.connect_wait_us)
+        if (now - since >= patience_us)
             stream_fail_opening(stream, ANSWER_NO_PATH);
         else
             waiting = true;
     }
     return waiting ? now + WAITING_TICK_US : UINT64_MAX;
+}
+
+void session_fail_waiting(struct session *session, uint64_t waited_us)
+{
+    if (!session->over && session->silent_since)
+        check_waiting(session, loop_now(session->loop), waited_us);
 }
 
 /* A path whose keys are old asks for a fresh one, and goes when that has been carrying for a while.
@@ -235,7 +241,7 @@ static void on_tick(void *arg)
     } else {
         if (!session->silent_since)
             session->silent_since = now;
-        at = check_waiting(session, now);
+        at = check_waiting(session, now, session->config.connect_wait_us);
         if (at < next)
             next = at;
     }

@@ -80,6 +80,10 @@ void session_close(struct session *session, enum close_code code, const char *te
 /* Ends it without telling the peer, which restarted (why: -ECONNRESET) or lost its admission. */
 void session_fail(struct session *session, int why, const char *text);
 
+/* There is no hope for a path just now: new streams that have waited for one so long fail as they
+ * would after connect_wait_us; open ones are held as before. */
+void session_fail_waiting(struct session *session, uint64_t waited_us);
+
 /* Attaches a path: a secured pipe over which the hellos have been exchanged (hello.h). The session
  * owns the pipe from now on. label: "direct", "reverse", ... (static); rank: lower is better (0
  * direct or punched, 1 relayed). When there is no place, the worst path gives way. */
