@@ -91,6 +91,8 @@ static const char *const answer_texts[] = {
     [ANSWER_PEER_LOST] = "the peer was lost",
     [ANSWER_BAD_REQUEST] = "the exit could not understand the request",
     [ANSWER_FAMILY] = "the exit has no such address family",
+    [ANSWER_IN_USE] = "somebody else listens there",
+    [ANSWER_NOT_LOCAL] = "the peer has no such address",
 };
 static_assert(sizeof answer_texts / sizeof answer_texts[0] == ANSWER_LAST + 1,
               "every answer has a text");

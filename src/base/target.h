@@ -47,7 +47,9 @@ enum answer {
     ANSWER_PEER_LOST = 12,     /* the session ended before an answer (local) */
     ANSWER_BAD_REQUEST = 13,   /* the exit could not understand the request */
     ANSWER_FAMILY = 14,        /* address family not available at the exit */
-    ANSWER_LAST = 14,
+    ANSWER_IN_USE = 15,        /* listening: somebody else listens there */
+    ANSWER_NOT_LOCAL = 16,     /* listening: the peer has no such address */
+    ANSWER_LAST = 16,
 };
 
 /* A short English text of an answer, for logs and error pages. */

@@ -65,6 +65,8 @@ static int telling(enum answer answer)
     case ANSWER_NO_PATH:
     case ANSWER_PEER_LOST:
     case ANSWER_BAD_REQUEST:
+    case ANSWER_IN_USE: /* about listeners */
+    case ANSWER_NOT_LOCAL:
         break;
     }
     return 0;

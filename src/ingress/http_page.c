@@ -90,6 +90,8 @@ static const struct {
     [ANSWER_BAD_REQUEST] = {400, "http_request_error", "Check the address."},
     [ANSWER_FAMILY] = {502, "destination_ip_unroutable",
                        "The exit lacks IPv4 or IPv6; use a name that has both kinds of addresses."},
+    [ANSWER_IN_USE] = {502, "destination_unavailable", "Choose another address."},
+    [ANSWER_NOT_LOCAL] = {502, "destination_unavailable", "Choose another address."},
 };
 static_assert(sizeof answers / sizeof answers[0] == ANSWER_LAST + 1, "every answer has a page");
 

@@ -269,6 +269,8 @@ enum socks5_code socks5_code(enum answer answer)
     case ANSWER_LIMIT:
     case ANSWER_PEER_LOST:
     case ANSWER_BAD_REQUEST:
+    case ANSWER_IN_USE:
+    case ANSWER_NOT_LOCAL:
         return SOCKS5_FAILED;
     }
     return SOCKS5_FAILED; /* a newer exit's answer */

@@ -161,7 +161,7 @@ enum close_code admission_judge(struct node *node, const struct node_id *id,
 enum close_code admission_look(struct node *node, const struct node_id *id, const uint8_t *secret);
 
 /* serve.c: a stream that a peer opened. */
-void serve_open(struct node_peer *peer, struct pipe *stream, const struct target *target);
+void serve_open(struct node_peer *peer, struct pipe *stream, const struct opening *opening);
 
 /* outlet.c */
 void outlet_init(struct node *node);

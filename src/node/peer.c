@@ -35,7 +35,7 @@
 #define DOUBT_US           (5 * SEC_US)
 #define PEER_ID_PREFIX_MIN 4 /* as state_find_peer() */
 
-static void on_open(struct session *session, struct pipe *stream, const struct target *target,
+static void on_open(struct session *session, struct pipe *stream, const struct opening *opening,
                     void *arg);
 static void on_want(struct session *session, enum session_want want, void *arg);
 static void on_end(struct session *session, int why, const char *text, void *arg);
@@ -251,11 +251,11 @@ struct session *node_peer_restarted(struct node_peer *peer, bool keep)
     return peer->session;
 }
 
-static void on_open(struct session *session, struct pipe *stream, const struct target *target,
+static void on_open(struct session *session, struct pipe *stream, const struct opening *opening,
                     void *arg)
 {
     (void)session;
-    serve_open(arg, stream, target);
+    serve_open(arg, stream, opening);
 }
 
 static void on_want(struct session *session, enum session_want want, void *arg)

@@ -44,11 +44,15 @@ static void on_answer(void *arg, enum answer answer, struct pipe *connected, con
     }
 }
 
-void serve_open(struct node_peer *peer, struct pipe *stream, const struct target *target)
+void serve_open(struct node_peer *peer, struct pipe *stream, const struct opening *opening)
 {
     struct node *node = peer->node;
     struct serving *serving;
 
+    if (opening->kind != OPENING_CONNECT) {
+        stream_answer(stream, ANSWER_BAD_REQUEST, NULL);
+        return;
+    }
     if (!node->egress || !peer->is_admitted || node->stopping) {
         node->streams_refused++;
         stream_answer(stream, ANSWER_NOT_EXIT, NULL);
@@ -57,7 +61,8 @@ void serve_open(struct node_peer *peer, struct pipe *stream, const struct target
     serving = malloc(sizeof(*serving));
     if (serving) {
         serving->stream = stream;
-        serving->request = egress_open(node->egress, &peer->id, target, on_answer, serving);
+        serving->request =
+            egress_open(node->egress, &peer->id, &opening->target, on_answer, serving);
     }
     if (!serving || !serving->request) {
         free(serving);

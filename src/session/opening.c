@@ -3,7 +3,8 @@
  * Theory of operation
  *
  * Pure functions. A record is parsed only when its whole length is there; a length beyond
- * OPENING_BYTES_MAX, an address cut short, port 0, or a name that is none are refused. An answer
+ * OPENING_BYTES_MAX, an address or option cut short, port 0 where one is to be connected, or a name
+ * that is none are refused. An answer
  * code that this version does not know is read as ANSWER_FAILED: a later exit may have more
  * reasons.
  */
@@ -14,6 +15,7 @@
 #include "base/err.h"
 
 enum { TYPE_NONE = 0, TYPE_V4 = 1, TYPE_NAME = 3, TYPE_V6 = 4 };
+enum { OPTION_FROM = 1 }; /* address type, address, port */
 
 static size_t put_u16(uint8_t *to, size_t value)
 {
@@ -67,11 +69,12 @@ static int record_body(const uint8_t *bytes, size_t len, size_t min)
     return len < 2 + body ? 0 : (int)body;
 }
 
-size_t opening_build_open(uint8_t *to, const struct target *target)
+size_t opening_build_open(uint8_t *to, const struct opening *opening)
 {
-    size_t n = 2, name_len = strlen(target->name);
+    const struct target *target = &opening->target;
+    size_t n = 2, name_len = strlen(target->name), at;
 
-    to[n++] = OPENING_CONNECT;
+    to[n++] = (uint8_t)opening->kind;
     n += put_u16(to + n, target->port);
     if (name_len) {
         to[n++] = TYPE_NAME;
@@ -81,34 +84,75 @@ size_t opening_build_open(uint8_t *to, const struct target *target)
     } else {
         n += put_addr(to + n, &target->addr);
     }
+    if (addr_is_set(&opening->from)) {
+        to[n++] = OPTION_FROM;
+        at = n++;
+        n += put_addr(to + n, &opening->from);
+        n += put_u16(to + n, opening->from.port);
+        to[at] = (uint8_t)(n - at - 1);
+    }
     put_u16(to, n - 2);
     return n;
 }
 
-int opening_parse_open(const uint8_t *bytes, size_t len, struct target *target)
+/* Reads port and address: bytes consumed or ADIT_EFORMAT. */
+static int get_target(const uint8_t *at, size_t len, struct opening *opening)
 {
-    int body = record_body(bytes, len, 4);
+    struct target *target = &opening->target;
+    bool connects = opening->kind == OPENING_CONNECT;
+    uint16_t port = get_u16(at);
+    int used;
+
+    if (port == 0 && opening->kind != OPENING_LISTEN)
+        return ADIT_EFORMAT;
+    if (at[2] == TYPE_NAME) {
+        if (!connects || len < 4 || len < 4 + (size_t)at[3] ||
+            target_set(target, (const char *)at + 4, at[3], port) < 0)
+            return ADIT_EFORMAT;
+        return 4 + at[3];
+    }
+    used = get_addr(at + 2, len - 2, &target->addr);
+    if (at[2] == TYPE_NONE || used < 0)
+        return ADIT_EFORMAT;
+    target->port = target->addr.port = port;
+    return 2 + used;
+}
+
+static int get_options(const uint8_t *at, size_t len, struct opening *opening)
+{
+    while (len > 0) {
+        size_t value_len = len > 1 ? at[1] : 0;
+        int used;
+
+        if (len < 2 + value_len)
+            return ADIT_EFORMAT;
+        if (at[0] == OPTION_FROM && opening->kind == OPENING_FORWARDED) {
+            used = value_len ? get_addr(at + 2, value_len, &opening->from) : ADIT_EFORMAT;
+            if (used < 0 || value_len < (size_t)used + 2)
+                return ADIT_EFORMAT;
+            if (addr_is_set(&opening->from))
+                opening->from.port = get_u16(at + 2 + used);
+        }
+        at += 2 + value_len;
+        len -= 2 + value_len;
+    }
+    return 0;
+}
+
+int opening_parse_open(const uint8_t *bytes, size_t len, struct opening *opening)
+{
+    int used, body = record_body(bytes, len, 4);
     const uint8_t *at = bytes + 2;
-    uint16_t port;
 
     if (body <= 0)
         return body;
-    memset(target, 0, sizeof(*target));
-    if (at[0] != OPENING_CONNECT)
+    memset(opening, 0, sizeof(*opening));
+    if (at[0] < OPENING_CONNECT || at[0] > OPENING_FORWARDED)
         return ADIT_EFORMAT;
-    port = get_u16(at + 1);
-    if (port == 0)
+    opening->kind = (enum opening_kind)at[0];
+    used = get_target(at + 1, (size_t)body - 1, opening);
+    if (used < 0 || get_options(at + 1 + used, (size_t)(body - 1 - used), opening) < 0)
         return ADIT_EFORMAT;
-    if (at[3] == TYPE_NAME) {
-        if (body < 5 || body < 5 + at[4])
-            return ADIT_EFORMAT;
-        if (target_set(target, (const char *)at + 5, at[4], port) < 0)
-            return ADIT_EFORMAT;
-        return 2 + body;
-    }
-    if (at[3] == TYPE_NONE || get_addr(at + 3, (size_t)body - 3, &target->addr) < 0)
-        return ADIT_EFORMAT;
-    target->port = target->addr.port = port;
     return 2 + body;
 }
 

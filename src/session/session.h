@@ -21,6 +21,7 @@
 #define SESSION_PATHS_MAX 4
 
 struct session;
+struct opening;
 
 struct session_config {
     uint64_t hold_us;         /* how long a session without any path waits (path.hold) */
@@ -50,9 +51,9 @@ enum session_want {
 };
 
 struct session_events {
-    /* The peer opened a stream to `target`: answer with stream_answer(), now or later. The stream
-     * is paused; what follows the OPEN waits in it. */
-    void (*open)(struct session *session, struct pipe *stream, const struct target *target,
+    /* The peer opened a stream (opening.h): answer with stream_answer(), now or later. The stream is
+     * paused; what follows the OPEN waits in it. */
+    void (*open)(struct session *session, struct pipe *stream, const struct opening *opening,
                  void *arg);
     /* The need for a path has changed: the owner starts or stops dialling. */
     void (*want)(struct session *session, enum session_want want, void *arg);

@@ -563,8 +563,8 @@ static void take_open(struct stream *stream)
     struct session *session = stream->session;
     uint8_t bytes[OPENING_BYTES_MAX];
     size_t len = slice_queue_peek(&stream->in, 0, bytes, sizeof(bytes));
-    struct target target;
-    int used = opening_parse_open(bytes, len, &target);
+    struct opening opening;
+    int used = opening_parse_open(bytes, len, &opening);
 
     if (used == 0)
         return;
@@ -579,7 +579,7 @@ static void take_open(struct stream *stream)
     if (session->theirs > session->config.max_streams)
         stream_answer(&stream->base, ANSWER_LIMIT, NULL);
     else
-        session->events->open(session, &stream->base, &target, session->arg);
+        session->events->open(session, &stream->base, &opening, session->arg);
 }
 
 /* Takes bytes that are next in order. */
@@ -695,6 +695,14 @@ void stream_update_window(struct stream *stream)
 struct pipe *stream_open(struct session *session, const struct target *target, stream_answer_cb *cb,
                          void *arg, enum answer *why)
 {
+    const struct opening opening = {.kind = OPENING_CONNECT, .target = *target};
+
+    return stream_open_as(session, &opening, cb, arg, why);
+}
+
+struct pipe *stream_open_as(struct session *session, const struct opening *opening,
+                            stream_answer_cb *cb, void *arg, enum answer *why)
+{
     uint8_t bytes[OPENING_BYTES_MAX];
     struct stream *stream;
 
@@ -711,7 +719,7 @@ struct pipe *stream_open(struct session *session, const struct target *target, s
     stream = stream_new(session, session->next_own++ << 1 | (session->lower ? 0 : 1), true);
     stream->answered = cb;
     stream->answered_arg = arg;
-    stream->written = opening_build_open(bytes, target);
+    stream->written = opening_build_open(bytes, opening);
     slice_queue_push_copy(&stream->out, bytes, stream->written);
     session->traffic_at = loop_now(session->loop);
     stream_make_ready(stream);

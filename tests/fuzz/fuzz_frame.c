@@ -59,17 +59,21 @@ static void fuzz_hello(const uint8_t *data, size_t size)
 
 static void fuzz_opening(const uint8_t *data, size_t size)
 {
-    struct target target, target_again;
+    struct opening opening, opening_again;
     struct addr bound, bound_again;
     enum answer answer, answer_again;
     uint8_t built[OPENING_BYTES_MAX];
     size_t len;
 
-    if (opening_parse_open(data, size, &target) > 0) {
-        len = opening_build_open(built, &target);
-        if (opening_parse_open(built, len, &target_again) != (int)len ||
-            target.port != target_again.port || strcmp(target.name, target_again.name) != 0 ||
-            !addr_equal(&target.addr, &target_again.addr))
+    if (opening_parse_open(data, size, &opening) > 0) {
+        const struct target *target = &opening.target, *target_again = &opening_again.target;
+
+        len = opening_build_open(built, &opening);
+        if (opening_parse_open(built, len, &opening_again) != (int)len ||
+            opening.kind != opening_again.kind || target->port != target_again->port ||
+            strcmp(target->name, target_again->name) != 0 ||
+            !addr_equal(&target->addr, &target_again->addr) ||
+            !addr_equal(&opening.from, &opening_again.from))
             abort();
     }
     if (opening_parse_answer(data, size, &answer, &bound) > 0) {

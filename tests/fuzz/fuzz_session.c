@@ -18,19 +18,19 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static void on_open(struct session *session, struct pipe *stream, const struct target *target,
+static void on_open(struct session *session, struct pipe *stream, const struct opening *opening,
                     void *arg)
 {
     (void)session;
     (void)arg;
-    if (target->port == 1) {
+    if (opening->target.port == 1) {
         stream_answer(stream, ANSWER_REFUSED, NULL);
         return;
     }
     stream_answer(stream, ANSWER_OK, NULL);
-    if (target->port == 2)
+    if (opening->target.port == 2)
         pipe_close(stream);
-    else if (target->port != 3)        /* 3: a reader that never reads */
+    else if (opening->target.port != 3)        /* 3: a reader that never reads */
         pipe_add_pipe(stream, stream); /* echo */
 }
 

@@ -146,19 +146,62 @@ static void test_close_text(void **state)
 
 static void check_open(const char *host, uint16_t port, const char *hex)
 {
-    struct target target, parsed;
+    struct opening opening = {.kind = OPENING_CONNECT}, parsed;
     uint8_t bytes[OPENING_BYTES_MAX];
     size_t len;
 
-    assert_int_equal(target_set(&target, host, strlen(host), port), 0);
-    len = opening_build_open(bytes, &target);
+    assert_int_equal(target_set(&opening.target, host, strlen(host), port), 0);
+    len = opening_build_open(bytes, &opening);
     assert_hex(bytes, len, hex);
     for (size_t cut = 0; cut < len; cut++)
         assert_int_equal(opening_parse_open(bytes, cut, &parsed), 0);
     assert_int_equal(opening_parse_open(bytes, len, &parsed), len);
-    assert_int_equal(parsed.port, port);
-    assert_string_equal(parsed.name, target.name);
-    assert_true(addr_equal(&parsed.addr, &target.addr));
+    assert_int_equal(parsed.kind, OPENING_CONNECT);
+    assert_int_equal(parsed.target.port, port);
+    assert_string_equal(parsed.target.name, opening.target.name);
+    assert_true(addr_equal(&parsed.target.addr, &opening.target.addr));
+}
+
+/* kind, where, whose connection ("": not told) */
+static void check_listener(enum opening_kind kind, const char *at, const char *from,
+                           const char *hex)
+{
+    struct opening opening = {.kind = kind}, parsed;
+    uint8_t bytes[OPENING_BYTES_MAX];
+    size_t len;
+
+    assert_int_equal(addr_parse(at, &opening.target.addr), 0);
+    opening.target.port = opening.target.addr.port;
+    assert_true(!from[0] || addr_parse(from, &opening.from) == 0);
+    len = opening_build_open(bytes, &opening);
+    assert_hex(bytes, len, hex);
+    for (size_t cut = 0; cut < len; cut++)
+        assert_int_equal(opening_parse_open(bytes, cut, &parsed), 0);
+    assert_int_equal(opening_parse_open(bytes, len, &parsed), len);
+    assert_int_equal(parsed.kind, kind);
+    assert_true(addr_equal(&parsed.target.addr, &opening.target.addr));
+    assert_int_equal(parsed.target.port, opening.target.port);
+    assert_true(addr_equal(&parsed.from, &opening.from));
+}
+
+static void test_listener_vectors(void **state)
+{
+    struct opening opening;
+    uint8_t bytes[64];
+
+    (void)state;
+    check_listener(OPENING_LISTEN, "127.0.0.1:8080", "", "0008 02 1f90 01 7f000001");
+    check_listener(OPENING_LISTEN, "0.0.0.0:0", "", "0008 02 0000 01 00000000");
+    check_listener(OPENING_LISTEN, "[::1]:8080", "",
+                   "0014 02 1f90 04 00000000000000000000000000000001");
+    check_listener(OPENING_FORWARDED, "127.0.0.1:8080", "", "0008 03 1f90 01 7f000001");
+    check_listener(OPENING_FORWARDED, "127.0.0.1:8080", "192.0.2.7:50000",
+                   "0011 03 1f90 01 7f000001 01 07 01 c0000207 c350");
+    /* an option of a later version */
+    assert_int_equal(
+        opening_parse_open(bytes, unhex("000c 02 1f90 01 7f000001 77 02 abcd", bytes), &opening),
+        14);
+    assert_int_equal(opening.target.port, 8080);
 }
 
 static void test_open_vectors(void **state)
@@ -172,21 +215,27 @@ static void test_open_vectors(void **state)
 static void test_open_refused(void **state)
 {
     static const char *const bad[] = {
-        "0008 02 0050 01 c0000207",    /* an unknown kind */
-        "0008 01 0000 01 c0000207",    /* port 0 */
-        "0007 01 0050 01 c00002",      /* an address cut short */
-        "0004 01 0050 00",             /* no address */
-        "0008 01 0050 03 05 61626364", /* a name cut short */
-        "0008 01 0050 03 03 612061",   /* a space in a name */
-        "0003 01 0050",                /* too short */
-        "0fff 01 0050",                /* too long */
+        "0008 04 0050 01 c0000207", /* an unknown kind */
+        "0008 00 0050 01 c0000207",
+        "0008 03 0000 01 c0000207",              /* port 0 of a listener that is */
+        "0006 02 0050 03 01 61",                 /* listening at a name */
+        "0009 02 0050 01 c0000207 01",           /* an option cut short */
+        "000a 03 0050 01 c0000207 01 07",        /* the same */
+        "000d 03 0050 01 c0000207 01 03 010203", /* an address cut short in it */
+        "0008 01 0000 01 c0000207",              /* port 0 */
+        "0007 01 0050 01 c00002",                /* an address cut short */
+        "0004 01 0050 00",                       /* no address */
+        "0008 01 0050 03 05 61626364",           /* a name cut short */
+        "0008 01 0050 03 03 612061",             /* a space in a name */
+        "0003 01 0050",                          /* too short */
+        "0fff 01 0050",                          /* too long */
     };
     uint8_t bytes[64];
-    struct target target;
+    struct opening opening;
 
     (void)state;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        assert_int_equal(opening_parse_open(bytes, unhex(bad[i], bytes), &target), ADIT_EFORMAT);
+        assert_int_equal(opening_parse_open(bytes, unhex(bad[i], bytes), &opening), ADIT_EFORMAT);
 }
 
 static void test_answer_vectors(void **state)
@@ -271,11 +320,12 @@ static void test_hello_token(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_varints),       cmocka_unit_test(test_stream_vector),
-        cmocka_unit_test(test_window_vector), cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_close_text),    cmocka_unit_test(test_open_vectors),
-        cmocka_unit_test(test_open_refused),  cmocka_unit_test(test_answer_vectors),
-        cmocka_unit_test(test_hello_vector),  cmocka_unit_test(test_hello_token),
+        cmocka_unit_test(test_varints),        cmocka_unit_test(test_stream_vector),
+        cmocka_unit_test(test_window_vector),  cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_close_text),     cmocka_unit_test(test_open_vectors),
+        cmocka_unit_test(test_open_refused),   cmocka_unit_test(test_listener_vectors),
+        cmocka_unit_test(test_answer_vectors), cmocka_unit_test(test_hello_vector),
+        cmocka_unit_test(test_hello_token),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

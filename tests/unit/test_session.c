@@ -47,13 +47,13 @@ struct reader {
     enum answer answer;
 };
 
-static void on_open(struct session *session, struct pipe *stream, const struct target *target,
+static void on_open(struct session *session, struct pipe *stream, const struct opening *opening,
                     void *arg)
 {
     struct side *side = arg;
 
     (void)session;
-    (void)target;
+    (void)opening;
     if (side->opens < STREAMS_MAX)
         side->opened[side->opens] = stream;
     side->opens++;

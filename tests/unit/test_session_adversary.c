@@ -45,7 +45,7 @@ struct reader {
     enum answer answer;
 };
 
-static void on_open(struct session *session, struct pipe *stream, const struct target *target,
+static void on_open(struct session *session, struct pipe *stream, const struct opening *opening,
                     void *arg)
 {
     struct side *side = arg;
@@ -53,7 +53,7 @@ static void on_open(struct session *session, struct pipe *stream, const struct t
     (void)session;
     if (side->opens < STREAMS_MAX)
         side->opened[side->opens++] = stream;
-    if (target->port == 7)
+    if (opening->target.port == 7)
         stream_answer(stream, ANSWER_POLICY, NULL);
     else
         stream_answer(stream, ANSWER_OK, NULL);
@@ -249,11 +249,11 @@ static void put_stream(struct message *message, uint64_t id, uint64_t offset, co
 static size_t put_open(struct message *message, uint64_t id, uint16_t port)
 {
     uint8_t bytes[OPENING_BYTES_MAX];
-    struct target target;
+    struct opening opening = {.kind = OPENING_CONNECT};
     size_t len;
 
-    target_set(&target, "192.0.2.1", 9, port);
-    len = opening_build_open(bytes, &target);
+    target_set(&opening.target, "192.0.2.1", 9, port);
+    len = opening_build_open(bytes, &opening);
     put_stream(message, id, 0, bytes, len, false);
     return len;
 }

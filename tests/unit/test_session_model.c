@@ -227,11 +227,11 @@ static void on_answered(void *arg, enum answer answer, const struct addr *bound)
 
 /* --- Ends --- */
 
-static void on_open(struct session *session, struct pipe *stream, const struct target *target,
+static void on_open(struct session *session, struct pipe *stream, const struct opening *opening,
                     void *arg)
 {
     struct end *end = arg;
-    uint32_t number = target->port - 1u;
+    uint32_t number = opening->target.port - 1u;
 
     CHECK(end->world, end->session == session && number < APPS_MAX);
     end->opens_seen[number]++;
