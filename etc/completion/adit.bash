@@ -31,7 +31,8 @@ _adit()
         COMPREPLY=($(compgen -S = -W "$(adit check --keys 2>/dev/null | cut -f1)" -- "$cur"))
         return
         ;;
-    --uses | --expires | --address | -n | --count | -i | --interval | -W | --timeout)
+    --uses | --expires | --admit-for | --for | --address | -n | --count | -i | --interval | -W | \
+        --timeout)
         return
         ;;
     esac
@@ -43,13 +44,13 @@ _adit()
     fi
     local common="--config --option --state --verbose --quiet --help" own= words=
     case $verb in
-    exit) own="--uses --expires --address --ticket-file --print-ticket" ;;
-    ticket) own="--uses --expires --address --ticket-file --refresh" ;;
+    exit) own="--uses --expires --admit-for --address --ticket-file --print-ticket" ;;
+    ticket) own="--uses --expires --admit-for --address --ticket-file --refresh" ;;
     peers)
-        own="--json"
+        own="--json --for"
         case $prev in
-        peers) words="list allow revoke rename forget" ;;
-        allow | revoke | rename | forget) words=$(_adit_peers) ;;
+        peers) words="list allow expire revoke rename forget" ;;
+        allow | expire | revoke | rename | forget) words=$(_adit_peers) ;;
         esac
         ;;
     status) own="--json --watch" ;;

@@ -91,8 +91,11 @@ void cli_free(struct cli *cli);
 char *cli_read_ticket(const char *text);
 /* Whether an argument means a ticket rather than a peer. */
 bool cli_is_ticket(const char *text);
-/* Ticket options (--uses, --expires, --address). 0 or CLI_USAGE, told. addresses: room for
- * CLI_VALUES_MAX. */
+/* A time from now, in seconds; 0 is what `never' and 0 mean. what: how the complaint begins. 0 or
+ * CLI_USAGE, told. */
+int cli_parse_span(const char *what, const char *text, int64_t *span_s);
+/* Ticket options (--uses, --expires, --admit-for, --address). 0 or CLI_USAGE, told. addresses: room
+ * for CLI_VALUES_MAX. */
 int cli_ticket_options(const struct cli *cli, struct node_ticket_options *options,
                        const char **addresses);
 /* Writes a ticket to a file, 0600, whole or not at all. 0 or CLI_FAILURE, told. */

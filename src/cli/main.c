@@ -16,6 +16,7 @@
 #define TICKET_OPTIONS \
     {0, "uses", "N", "how many gateways may enrol with the ticket (default 1)"}, \
     {0, "expires", "DURATION", "how long it is good for (default 1h; 0: for ever)"}, \
+    {0, "admit-for", "DURATION", "how long those it admits stay admitted (default: for ever)"}, \
     {0, "address", "HOST:PORT", "where this machine is reached (repeatable; default: found out)"}
 /* clang-format on */
 
@@ -35,6 +36,7 @@ static const struct cli_option ticket_options[] = {
 
 static const struct cli_option peers_options[] = {
     {'j', "json", NULL, "as JSON"},
+    {0, "for", "DURATION", "allow: the admission ends by itself after that time"},
     {0},
 };
 
@@ -84,10 +86,14 @@ const struct cli_verb cli_verbs[] = {
      "person: whoever has it first may use this exit.\n"},
     {"key", "", "print this node's ID", key_run, NULL, 0, 0,
      "The key itself is in the file `key' of the state directory; keep it to yourself.\n"},
-    {"peers", "[list | allow ID [NAME] | revoke PEER | rename PEER NAME | forget PEER]",
+    {"peers",
+     "[list | allow PEER [NAME] | expire PEER DURATION | revoke PEER | rename PEER NAME |\n"
+     "        forget PEER]",
      "known peers, and who may use this exit", peers_run, peers_options, 0, 3,
-     "PEER is a name, an ID, or the beginning of one (4 characters at least). A revoked peer's\n"
-     "live streams end at once.\n"},
+     "PEER is a name, an ID, or the beginning of one (4 characters at least); allow takes the whole\n"
+     "ID of one that is not known yet. The list says who is connected now, and how. `expire' sets\n"
+     "when an admission ends by itself: after a DURATION from now, or never. The live streams of a\n"
+     "peer that is revoked, or whose admission ends, end at once.\n"},
     {"status", "", "sessions, paths, streams and rates", status_run, status_options, 0, 0,
      "Of the running process: each peer with its paths, what was tried, what is wrong, and when\n"
      "the next try comes. adit(1) lists the members of the JSON.\n"},

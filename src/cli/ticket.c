@@ -21,9 +21,9 @@ static char *ticket_from_running(struct cli *cli, const struct node_ticket_optio
 
     for (size_t i = 0; i < options->address_count; i++)
         json_array_append_new(addresses, json_string(options->addresses[i]));
-    json_t *args = json_pack("{s:I, s:I, s:o, s:b}", "uses", (json_int_t)options->uses, "ttl",
-                             (json_int_t)options->ttl_s, "addresses", addresses, "refresh",
-                             cli_has(cli, "refresh"));
+    json_t *args = json_pack("{s:I, s:I, s:I, s:o, s:b}", "uses", (json_int_t)options->uses, "ttl",
+                             (json_int_t)options->ttl_s, "admit_for", (json_int_t)options->admit_s,
+                             "addresses", addresses, "refresh", cli_has(cli, "refresh"));
     json_t *result = cli_ask(cli, &(struct cli_request){.verb = "ticket", .args = args}, none);
     const char *text = json_string_value(json_object_get(result, "ticket"));
     if (text != NULL)

@@ -72,29 +72,40 @@ char *cli_read_ticket(const char *from)
     return text;
 }
 
+int cli_parse_span(const char *what, const char *text, int64_t *span_s)
+{
+    uint64_t us = 0;
+
+    if (strcmp(text, "never") != 0 &&
+        (value_parse_duration(text, &us) != 0 || (us != 0 && us < SEC_US) ||
+         us / SEC_US > STATE_SPAN_MAX_S)) {
+        cli_complain("%s %.60s: no duration of a second to a hundred years; write 30m, 12h or 7d, "
+                     "or `never' for no end",
+                     what, text);
+        return CLI_USAGE;
+    }
+    *span_s = (int64_t)(us / SEC_US);
+    return 0;
+}
+
 int cli_ticket_options(const struct cli *cli, struct node_ticket_options *options,
                        const char **addresses)
 {
     const char *uses = cli_value(cli, "uses"), *expires = cli_value(cli, "expires");
-    uint64_t n = NODE_TICKET_USES, us = NODE_TICKET_TTL_S * SEC_US;
+    const char *admit = cli_value(cli, "admit-for");
+    uint64_t n = NODE_TICKET_USES;
     struct target target;
 
-    *options = (struct node_ticket_options){.addresses = addresses};
+    *options = (struct node_ticket_options){.addresses = addresses, .ttl_s = NODE_TICKET_TTL_S};
     if (uses != NULL && (value_parse_number(uses, &n) != 0 || n > STATE_USES_MAX)) {
         cli_complain("--uses %.60s: not a number up to %d", uses, STATE_USES_MAX);
         return CLI_USAGE;
     }
-    if (expires != NULL && strcmp(expires, "never") == 0)
-        us = 0;
-    else if (expires != NULL &&
-             (value_parse_duration(expires, &us) != 0 || (us != 0 && us < SEC_US))) {
-        cli_complain("--expires %.60s: no duration of a second or more; write 30m, 12h or 7d, or 0 "
-                     "for a ticket without end",
-                     expires);
+    if (expires != NULL && cli_parse_span("--expires", expires, &options->ttl_s) != 0)
         return CLI_USAGE;
-    }
+    if (admit != NULL && cli_parse_span("--admit-for", admit, &options->admit_s) != 0)
+        return CLI_USAGE;
     options->uses = (uint32_t)n;
-    options->ttl_s = (int64_t)(us / SEC_US);
     for (size_t i = 0; i < cli->value_count; i++) {
         if (strcmp(cli->values[i].name, "address") != 0)
             continue;

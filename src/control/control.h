@@ -88,10 +88,13 @@ int control_call(struct control_client *client, const char *verb, json_t *args,
 
 /* Is it one of them? */
 bool control_is_peer_verb(const char *verb);
-/* "peers", "allow", "revoke", "rename", "forget". The result (a new reference), or NULL and errbuf.
- * *changed: peers are others than before. own: this node's ID. */
+/* "peers", "allow", "expire", "revoke", "rename", "forget". The result (a new reference), or NULL
+ * and errbuf. *changed: peers are others than before. own: this node's ID. */
 json_t *control_peers(struct state *state, const struct node_id *own, const char *verb,
                       const json_t *args, int64_t now, bool *changed,
                       char errbuf[CONTROL_ERROR_MAX]);
+/* Puts into the result of "peers" what a running node knows of them now (node_status()), also of
+ * peers that the state does not have, and sorts it: those connected first, then as last seen. */
+void control_peers_add_live(json_t *result, const json_t *status);
 
 #endif

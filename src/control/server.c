@@ -5,7 +5,9 @@
  * A listening unix socket and up to CONTROL_CLIENTS_MAX connections, each with one request in work
  * at most. Lines that come meanwhile wait in its input, which is not read on beyond
  * CONTROL_REQUEST_MAX_BYTES. A client that sends no more still gets its answers; that it is gone is
- * seen when writing to it fails.
+ * seen when writing to it fails. When there are as many as may be, a new one takes the place of the
+ * one that has been idle for longest, so that forgotten connections never lock `adit status' out;
+ * where none is idle, it is told so and closed.
  *
  * A request is an object of its own. It and its connection know each other; whichever ends first
  * clears the other's pointer. So the one who works on a request can answer it at any time, also
@@ -38,6 +40,7 @@ struct client {
     struct bufferevent *bev;
     struct control_request *request; /* in work; NULL: none */
     struct defer step;               /* looks for the next line */
+    uint64_t active;                 /* when it came, or its last request was answered */
     bool eof;                        /* it sends no more, but may wait for answers */
     bool closing;                    /* after what is written */
     bool dropped;                    /* at once: it does not read */
@@ -109,6 +112,7 @@ static void request_end(struct control_request *request)
 {
     if (request->client != NULL) {
         request->client->request = NULL;
+        request->client->active = loop_now(request->client->server->loop);
         defer_soon(request->client->server->loop, &request->client->step);
     }
     json_decref(request->id);
@@ -244,6 +248,23 @@ static bool may_connect(int fd)
            (peer.uid == geteuid() || peer.uid == 0);
 }
 
+/* False: all are busy. */
+static bool room_make(struct control_server *server)
+{
+    struct client *idlest = NULL;
+
+    if (server->client_count < CONTROL_CLIENTS_MAX)
+        return true;
+    for (struct client *client = server->clients; client != NULL; client = client->next)
+        if (client->request == NULL &&
+            evbuffer_get_length(bufferevent_get_output(client->bev)) == 0 &&
+            (idlest == NULL || client->active < idlest->active))
+            idlest = client;
+    if (idlest != NULL)
+        client_free(idlest);
+    return idlest != NULL;
+}
+
 static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *sa,
                       int sa_len, void *arg)
 {
@@ -251,13 +272,22 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
     struct client *client = NULL;
 
     (void)listener, (void)sa, (void)sa_len;
-    if (server->client_count == CONTROL_CLIENTS_MAX || !may_connect(fd) ||
-        (client = calloc(1, sizeof *client)) == NULL)
+    if (!may_connect(fd))
+        goto fail;
+    if (!room_make(server)) {
+        static const char busy[] =
+            "{\"ok\":false,\"error\":\"too many commands wait for this adit; end some\"}\n";
+        if (write(fd, busy, sizeof busy - 1) < 0)
+            log_debug("event=control-busy");
+        goto fail;
+    }
+    if ((client = calloc(1, sizeof *client)) == NULL)
         goto fail;
     client->bev = bufferevent_socket_new(loop_base(server->loop), fd, BEV_OPT_CLOSE_ON_FREE);
     if (client->bev == NULL)
         goto fail;
     client->server = server;
+    client->active = loop_now(server->loop);
     client->next = server->clients;
     client->prev = &server->clients;
     if (client->next != NULL)

@@ -181,25 +181,39 @@ static void handle_status(struct verbs *verbs, struct control_request *request, 
         control_fail(request, "out of memory");
 }
 
+/* A number that the client may leave out. False: it is none, or beyond the maximum, which was
+ * told. */
+static bool number_take(struct control_request *request, const json_t *args, const char *name,
+                        int64_t max, int64_t *value)
+{
+    const json_t *given = json_object_get(args, name);
+
+    if (given == NULL)
+        return true;
+    *value = json_integer_value(given);
+    if (json_is_integer(given) && *value >= 0 && *value <= max)
+        return true;
+    control_fail(request, "\"%s\" is no number up to %lld", name, (long long)max);
+    return false;
+}
+
 #define TICKET_ADDRESSES_MAX 16
 
 static void handle_ticket(struct verbs *verbs, struct control_request *request, const json_t *args)
 {
     const json_t *list = json_object_get(args, "addresses");
-    const json_t *ttl = json_object_get(args, "ttl");
     const char *addresses[TICKET_ADDRESSES_MAX];
-    struct node_ticket_options options = {
-        .uses = number_of(args, "uses", NODE_TICKET_USES, 0, STATE_USES_MAX),
-        .ttl_s = json_is_integer(ttl) ? json_integer_value(ttl) : NODE_TICKET_TTL_S,
-        .addresses = addresses,
-    };
+    struct node_ticket_options options = {.ttl_s = NODE_TICKET_TTL_S, .addresses = addresses};
+    int64_t uses = NODE_TICKET_USES;
     char errbuf[CONTROL_ERROR_MAX] = "failed", *ticket = NULL;
 
-    if (json_array_size(list) > TICKET_ADDRESSES_MAX || options.ttl_s < 0) {
-        control_fail(request,
-                     "a ticket has at most %d addresses, and a time to live that is not "
-                     "negative",
-                     TICKET_ADDRESSES_MAX);
+    if (!number_take(request, args, "uses", STATE_USES_MAX, &uses) ||
+        !number_take(request, args, "ttl", STATE_SPAN_MAX_S, &options.ttl_s) ||
+        !number_take(request, args, "admit_for", STATE_SPAN_MAX_S, &options.admit_s))
+        return;
+    options.uses = (uint32_t)uses;
+    if (json_array_size(list) > TICKET_ADDRESSES_MAX) {
+        control_fail(request, "a ticket has at most %d addresses", TICKET_ADDRESSES_MAX);
         return;
     }
     for (size_t i = 0; i < json_array_size(list); i++) {
@@ -245,6 +259,11 @@ static void handle_peers(struct verbs *verbs, struct control_request *request, c
 
     if (changed)
         node_peers_changed(verbs->context.node);
+    if (result != NULL && strcmp(verb, "peers") == 0) {
+        json_t *status = node_status(verbs->context.node);
+        control_peers_add_live(result, status);
+        json_decref(status);
+    }
     if (result != NULL)
         control_answer(request, result);
     else

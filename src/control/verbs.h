@@ -3,8 +3,10 @@
  * Verbs: what the control socket of a running node answers.
  *
  *     status                                           node_status()
- *     ticket  {uses, ttl, addresses, refresh}          {ticket}
- *     peers; allow, revoke, forget {peer}; rename {peer, name}; allow takes a name too
+ *     ticket  {uses, ttl, admit_for, addresses, refresh}   {ticket}
+ *     peers                                            {peers: [...]}, those connected first
+ *     revoke, forget {peer}; rename {peer, name}; allow {peer, name, for}; expire {peer, for}:
+ *             times are seconds from now, 0 for ever
  *     ping    {peer, count, interval_ms, timeout_ms, until_direct}
  *             events {seq, results: [{path, remote, rtt_ms, active}], why},
  *             then {sent, answered, direct}

@@ -14,6 +14,11 @@
  * Who was revoked comes back by `adit peers allow` only: a ticket that has uses left does not undo
  * what its owner decided. (It does let in a new key; the owner can withdraw tickets too.)
  *
+ * An admission may have an end. One timer of the node waits for the next of these; who is over then
+ * is told so and loses its session at once (node_peers_changed()). Another ticket admits it anew:
+ * its time is over, but nobody has thrown it out. The end is a time of day, so the timer looks at
+ * the clock once in a while, lest a machine that slept or a clock that was set prolong it.
+ *
  * The secret is used before our hello is sent: should that be lost, the peer is admitted by its ID
  * when it comes again.
  */
@@ -26,6 +31,37 @@
 int64_t node_wall_s(void)
 {
     return (int64_t)time(NULL);
+}
+
+#define WATCH_MAX_S    30
+#define WATCH_SLACK_US (20 * MS_US) /* time() may lag behind the loop's clock by a tick */
+
+static void on_expiry(void *arg)
+{
+    node_peers_changed(arg);
+}
+
+void admission_init(struct node *node)
+{
+    timer_init(&node->expiry, on_expiry, node);
+}
+
+void admission_watch(struct node *node)
+{
+    int64_t now = node_wall_s(), next = state_next_expiry(node->state, now);
+    int64_t wait = next - now < WATCH_MAX_S ? next - now : WATCH_MAX_S;
+
+    if (next && !node->stopping)
+        timer_set_in(node->loop, &node->expiry, (uint64_t)wait * SEC_US + WATCH_SLACK_US);
+    else
+        timer_cancel(node->loop, &node->expiry);
+}
+
+bool admission_is_expired(const struct node *node, const struct node_id *id)
+{
+    const struct state_peer *entry = state_peer(node->state, id);
+
+    return entry && entry->admitted && !state_peer_is_admitted(entry, node_wall_s());
 }
 
 /* name: NULL: only looks whether the secret would do. */
@@ -43,6 +79,8 @@ static enum close_code enrol(struct node *node, const struct node_id *id, const 
         if (name)
             log_info("event=enrolled peer=%s name=%s", node_id_format(id, text),
                      name[0] ? name : "-");
+        if (name)
+            admission_watch(node);
         return CLOSE_OK;
     case ENROL_UNKNOWN:
         return CLOSE_TICKET_UNKNOWN;
@@ -86,15 +124,18 @@ static enum close_code judge(struct node *node, const struct node_id *id, const 
                              const char *name)
 {
     const struct state_peer *entry = state_peer(node->state, id);
+    bool expired = admission_is_expired(node, id);
     bool revoked = entry && !entry->admitted && strcmp(entry->how, "enrolled") != 0;
     enum close_code code = revoked ? CLOSE_REVOKED : CLOSE_NOT_ADMITTED;
 
     if (node_id_equal(id, &node->id))
         return CLOSE_SELF;
-    if ((entry && entry->admitted) || config_admits(node, id))
+    if ((entry && entry->admitted && !expired) || config_admits(node, id))
         return CLOSE_OK;
     if (secret && !revoked)
         code = enrol(node, id, secret, name);
+    if (expired && code != CLOSE_OK)
+        code = CLOSE_EXPIRED;
     return code != CLOSE_OK && is_known(node, id, entry) ? CLOSE_OK : code;
 }
 

@@ -262,6 +262,17 @@ static enum close_code on_received(void *arg, struct pipe *pipe, const struct he
     return mine ? received_as_responder(greeting, tls_peer(pipe), theirs, mine) : CLOSE_OK;
 }
 
+static void remember_brokers(struct node_peer *peer)
+{
+    const char *urls[TICKET_BROKERS_MAX];
+    size_t count = peer->ticket ? peer->ticket->broker_count : 0;
+
+    for (size_t i = 0; i < count; i++)
+        urls[i] = peer->ticket->brokers[i];
+    if (count)
+        state_peer_set_brokers(peer->node->state, &peer->id, urls, count);
+}
+
 /* Keeps what the next start may need: that the peer is an exit of ours, and where it is. */
 static void remember(struct node_peer *peer, const struct hello *theirs)
 {
@@ -300,6 +311,7 @@ static void remember(struct node_peer *peer, const struct hello *theirs)
         continue;
     if (entry && (same < count || (count < STATE_ADDRS_MAX && entry->addrs[count][0])))
         state_peer_set_addrs(node->state, &peer->id, addrs, count);
+    remember_brokers(peer);
 }
 
 static void learn(struct node_peer *peer, struct pipe *pipe, const struct hello *theirs,

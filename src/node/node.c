@@ -173,6 +173,7 @@ struct node *node_new(struct loop *loop, const struct config *config, struct sta
     LIST_INIT(&node->paths);
     LIST_INIT(&node->pings);
     timer_init(&node->stop_timer, on_stop_timer, node);
+    admission_init(node);
     defer_init(&node->stop_check, on_stop_check, node);
     set_name(node, config);
     outlet_init(node);
@@ -193,6 +194,7 @@ struct node *node_new(struct loop *loop, const struct config *config, struct sta
         return NULL;
     }
     node->netwatch = netwatch_new(loop, on_network_changed, node);
+    admission_watch(node);
     return node;
 }
 
@@ -259,6 +261,7 @@ void node_free(struct node *node)
     node->stopping = true;
     node->stopped = NULL;
     timer_cancel(node->loop, &node->stop_timer);
+    timer_cancel(node->loop, &node->expiry);
     ping_free_all(node);
     greet_cancel_all(node, NULL);
     listen_free(node->listen);
@@ -290,14 +293,19 @@ void node_peers_changed(struct node *node)
 {
     struct node_peer *peer, *next;
 
+    admission_watch(node);
     HASH_ITER (hh, node->peers, peer, next) {
+        bool was_admitted = peer->is_admitted, expired;
+
         node_peer_refresh(peer);
-        if (!peer->session || peer->is_admitted || peer->is_known)
+        /* One that we know all the same may come back, but its streams are over. */
+        if (!peer->session || peer->is_admitted || (peer->is_known && !was_admitted))
             continue;
-        log_info("event=revoked peer=%s", peer->label);
+        expired = admission_is_expired(node, &peer->id);
+        log_info("event=%s peer=%s", expired ? "admission-expired" : "revoked", peer->label);
         greet_cancel_all(node, peer);
         if (peer->session)
-            session_close(peer->session, CLOSE_REVOKED, NULL);
+            session_close(peer->session, expired ? CLOSE_EXPIRED : CLOSE_REVOKED, NULL);
     }
 }
 

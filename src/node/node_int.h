@@ -106,6 +106,7 @@ struct node {
     uint32_t ping_count;
     uint64_t streams_served, streams_refused;
     bool stopping;
+    struct timer expiry; /* the next admission that ends by itself (admission.c) */
     struct timer stop_timer;
     struct defer stop_check;
     void (*stopped)(void *arg);
@@ -159,6 +160,11 @@ enum close_code admission_judge(struct node *node, const struct node_id *id,
 
 /* The same for one that only asks: nothing is used up. secret: NULL: none was shown. */
 enum close_code admission_look(struct node *node, const struct node_id *id, const uint8_t *secret);
+
+void admission_init(struct node *node);
+/* Waits for the next admission that ends by itself; to be called when admissions have changed. */
+void admission_watch(struct node *node);
+bool admission_is_expired(const struct node *node, const struct node_id *id);
 
 /* serve.c: a stream that a peer opened. */
 void serve_open(struct node_peer *peer, struct pipe *stream, const struct opening *opening);

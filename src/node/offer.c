@@ -3,12 +3,16 @@
  * Theory of operation
  *
  * Tickets of this node: its ID, where it listens (addresses given, else path.advertise and those of
- * the listeners), and an enrolment secret that the state remembers by its hash.
+ * the listeners), the brokers of its configuration, and an enrolment secret that the state
+ * remembers by its hash. One of the two suffices: behind NAT, peers find it by a broker; without
+ * any, they connect to an address. What is more than a ticket holds is left out, the worst address
+ * first.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "node/node_int.h"
 
 static int add_text(struct ticket *ticket, const char *text, char *errbuf, size_t errlen)
@@ -60,6 +64,35 @@ static int fill_reach(const struct node *node, const struct node_ticket_options 
     return r;
 }
 
+static void fill_brokers(const struct node *node, struct ticket *ticket)
+{
+    const struct config_strings *brokers = &node->config->signal.broker;
+
+    for (size_t i = 0; i < brokers->count && ticket->broker_count < TICKET_BROKERS_MAX; i++)
+        if (url_is_good(brokers->items[i]))
+            strcpy(ticket->brokers[ticket->broker_count++], brokers->items[i]);
+}
+
+/* The ticket's text; what does not fit is left out. 0 or a negative error. */
+static int write_text(struct ticket *ticket, char *buf, size_t size)
+{
+    size_t reach = ticket->reach_count, brokers = ticket->broker_count;
+    int r = ticket_format(ticket, buf, size);
+
+    while (r == -ENOSPC && (ticket->reach_count > 1 || ticket->broker_count > 1)) {
+        if (ticket->reach_count > 1)
+            ticket->reach_count--;
+        else
+            ticket->broker_count--;
+        r = ticket_format(ticket, buf, size);
+    }
+    if (ticket->reach_count < reach || ticket->broker_count < brokers)
+        log_warn("event=ticket-shortened addresses=%zu of=%zu brokers=%zu of=%zu why=\"a ticket "
+                 "has at most %d characters\"",
+                 ticket->reach_count, reach, ticket->broker_count, brokers, TICKET_TEXT_MAX);
+    return r < 0 ? r : 0;
+}
+
 int node_ticket(struct node *node, const struct node_ticket_options *options, char **text,
                 char *errbuf, size_t errlen)
 {
@@ -75,10 +108,11 @@ int node_ticket(struct node *node, const struct node_ticket_options *options, ch
     r = fill_reach(node, options, ticket, errbuf, errlen);
     if (r < 0)
         goto out;
-    if (ticket->reach_count == 0) {
+    fill_brokers(node, ticket);
+    if (ticket->reach_count == 0 && ticket->broker_count == 0) {
         snprintf(errbuf, errlen,
-                 "nobody could reach this node: it does not listen, or has no network; see "
-                 "path.listen and path.advertise");
+                 "nobody could reach this node: it does not listen, or has no network, and has no "
+                 "broker; see path.listen, path.advertise and signal.broker");
         r = -EADDRNOTAVAIL;
         goto out;
     }
@@ -103,7 +137,7 @@ int node_ticket(struct node *node, const struct node_ticket_options *options, ch
         ticket->has_secret = true;
         ticket->expiry_s = options->ttl_s > 0 ? (uint64_t)(now + options->ttl_s) : 0;
     }
-    r = ticket_format(ticket, buf, sizeof(buf));
+    r = write_text(ticket, buf, sizeof(buf));
     if (r < 0) {
         snprintf(errbuf, errlen, "the ticket cannot be written: %s", err_text(r));
         goto out;

@@ -140,7 +140,7 @@ void node_peer_refresh(struct node_peer *peer)
     const struct state_peer *entry = state_peer(node->state, &peer->id);
     const char *name = entry ? entry->name : "";
 
-    peer->is_admitted = entry && entry->admitted;
+    peer->is_admitted = entry && state_peer_is_admitted(entry, node_wall_s());
     peer->is_known = peer->is_exit || (entry && strcmp(entry->how, "enrolled") == 0);
     for (size_t i = 0; i < node->config->peer_count; i++) {
         const struct config_peer *section = &node->config->peers[i];

@@ -54,6 +54,9 @@ const char *close_code_text(enum close_code code)
         return "the peer is at its limit of sessions: try again later";
     case CLOSE_SELF:
         return "the ticket is this node's own";
+    case CLOSE_EXPIRED:
+        return "the admission has expired: ask the exit's owner for a new ticket, or for `adit "
+               "peers allow`";
     }
     return "the peer closed for a reason that this version does not know";
 }

@@ -58,7 +58,8 @@ enum close_code {
     CLOSE_PROTOCOL = 7, /* the receiver of this broke the protocol */
     CLOSE_LIMIT = 8,    /* too many sessions */
     CLOSE_SELF = 9,     /* that is this node itself */
-    CLOSE_LAST = 9,
+    CLOSE_EXPIRED = 10, /* the admission was for a time, which is over */
+    CLOSE_LAST = 10,
 };
 #define CLOSE_TEXT_MAX 200
 const char *close_code_text(enum close_code code); /* plain words for the user, with the remedy */

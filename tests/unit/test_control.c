@@ -20,6 +20,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -31,6 +32,8 @@ static char dir[64], path[PATH_MAX], errbuf[CONTROL_ERROR_MAX];
 static struct loop *loop;
 static struct control_server *server;
 static struct control_request *held; /* by the verb "hold" */
+static struct control_request *all_held[CONTROL_CLIENTS_MAX];
+static int held_count;
 
 static void on_request(void *arg, struct control_request *request, const char *verb,
                        const json_t *args)
@@ -40,6 +43,7 @@ static void on_request(void *arg, struct control_request *request, const char *v
         control_answer(request, json_deep_copy(args));
     } else if (strcmp(verb, "hold") == 0) {
         held = request;
+        all_held[held_count++ % CONTROL_CLIENTS_MAX] = request;
     } else if (strcmp(verb, "count") == 0) {
         for (int i = 0; i < 3; i++)
             control_event(request, json_pack("{s:i}", "n", i));
@@ -197,38 +201,60 @@ static void test_late(void **state)
     assert_int_not_equal(access(path, F_OK), 0);
 }
 
-static void test_limits(void **state)
+/* Connections that are left idle lock nobody out; those that wait for an answer are kept. */
+static void test_crowd(void **state)
 {
     (void)state;
-    int fds[CONTROL_CLIENTS_MAX + 1];
-    for (int i = 0; i <= CONTROL_CLIENTS_MAX; i++) {
+    const char *echo = "{\"verb\":\"echo\"}\n", *good = "{\"result\":{},\"ok\":true}\n";
+    int fds[CONTROL_CLIENTS_MAX], fd;
+    char byte;
+    for (int i = 0; i < CONTROL_CLIENTS_MAX; i++) {
         fds[i] = dial();
         loop_turn(loop, 1000);
     }
-    const char *echo = "{\"verb\":\"echo\"}\n";
-    assert_string_equal(talk(fds[0], echo, 1), "{\"result\":{},\"ok\":true}\n");
-    char byte;
-    loop_turn(loop, 1000);
-    assert_int_equal(read(fds[CONTROL_CLIENTS_MAX], &byte, 1), 0);
-    for (int i = 1; i <= CONTROL_CLIENTS_MAX; i++)
-        close(fds[i]);
+    assert_string_equal(talk(fds[0], echo, 1), good);
+    fd = dial();
+    assert_string_equal(talk(fd, echo, 1), good);
+    assert_int_equal(read(fds[1], &byte, 1), 0); /* idle for longest, now that 0 has asked */
+    close(fds[1]);
+    fds[1] = fd;
 
+    held_count = 0;
+    for (int i = 0; i < CONTROL_CLIENTS_MAX; i++)
+        talk(fds[i], "{\"verb\":\"hold\"}\n", 0);
+    while (held_count < CONTROL_CLIENTS_MAX)
+        loop_turn(loop, 1000);
+    fd = dial();
+    assert_non_null(strstr(talk(fd, NULL, 1), "too many"));
+    close(fd);
+    for (int i = 0; i < CONTROL_CLIENTS_MAX; i++)
+        control_answer(all_held[i], NULL);
+    for (int i = 0; i < CONTROL_CLIENTS_MAX; i++) {
+        assert_string_equal(talk(fds[i], NULL, 1), good);
+        close(fds[i]);
+    }
+}
+
+static void test_limits(void **state)
+{
+    (void)state;
+    int fd = dial();
     /* A line without end. */
     char text[8192];
     memset(text, 'x', sizeof text);
     ssize_t n = 0, total = 0;
     for (int i = 0; i < 200; i++) {
-        n = send(fds[0], text, sizeof text, MSG_NOSIGNAL);
+        n = send(fd, text, sizeof text, MSG_NOSIGNAL);
         if (n > 0)
             total += n;
         loop_turn(loop, 1000);
     }
     assert_true(n < 0);
     assert_true(total < 1 << 20);
-    close(fds[0]);
+    close(fd);
 
     /* A client that does not read is dropped. */
-    int fd = dial();
+    fd = dial();
     assert_true(write(fd, "{\"verb\":\"flood\"}\n", 17) == 17);
     for (int i = 0; i < 20; i++)
         loop_turn(loop, 1000);
@@ -344,6 +370,9 @@ static void test_client(void **state)
 
 /* --- Verbs, above a node of our own --- */
 
+#define ID  "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define ID2 "baaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+
 struct node {
     int changes;
     struct node_ticket_options ticket;
@@ -356,7 +385,13 @@ static struct node fake;
 
 json_t *node_status(const struct node *node)
 {
-    return json_pack("{s:i}", "changes", node->changes);
+    return json_pack(
+        "{s:i, s:[{s:s, s:s, s:b, s:b, s:s, s:f, s:i, s:s, s:[{s:s, s:b},{s:s, s:b, s:f}]},"
+        "{s:s, s:s, s:b, s:s, s:s, s:[]}]}",
+        "changes", node->changes, "peers", "id", ID2, "name", "away", "exit", 1, "admitted", 0,
+        "state", "connected", "age_s", 7.5, "streams", 3, "problem", "", "paths", "strategy",
+        "relay", "active", 0, "strategy", "reverse", "active", 1, "rtt_ms", 12.5, "id", ID, "name",
+        "home", "exit", 0, "state", "waiting", "problem", "it sleeps", "paths");
 }
 
 void node_peers_changed(struct node *node)
@@ -416,7 +451,68 @@ static void await_ping(void)
     assert_non_null(fake.cb);
 }
 
-#define ID "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+/* The list: what the state knows, and what the node knows, those connected first. */
+static void check_list(int fd)
+{
+    json_t *line = json_loads(talk(fd, "{\"verb\":\"peers\"}\n", 1), 0, NULL);
+    json_t *list = json_object_get(json_object_get(line, "result"), "peers");
+    const char *id[2], *state[2], *way, *problem;
+    int connected[2], admitted[2], streams;
+    double rtt, age;
+
+    assert_int_equal(json_array_size(list), 2);
+    assert_int_equal(json_unpack(list,
+                                 "[{s:s, s:b, s:s, s:s, s:f, s:i, s:f, s:b},"
+                                 "{s:s, s:b, s:s, s:s, s:b}]",
+                                 "id", &id[0], "connected", &connected[0], "state", &state[0],
+                                 "path", &way, "rtt_ms", &rtt, "streams", &streams, "connected_s",
+                                 &age, "admitted", &admitted[0], "id", &id[1], "connected",
+                                 &connected[1], "state", &state[1], "problem", &problem, "admitted",
+                                 &admitted[1]),
+                     0);
+    assert_string_equal(id[0], ID2);
+    assert_true(connected[0] && !admitted[0]);
+    assert_string_equal(way, "reverse");
+    assert_true(rtt == 12.5 && age == 7.5);
+    assert_int_equal(streams, 3);
+    assert_string_equal(id[1], ID);
+    assert_true(!connected[1] && admitted[1]);
+    assert_string_equal(state[1], "waiting");
+    assert_string_equal(problem, "it sleeps");
+    json_decref(line);
+}
+
+static void check_expiry(int fd, const struct state *state)
+{
+    struct node_id id;
+    int64_t now = time(NULL);
+    char text[256];
+
+    assert_int_equal(node_id_parse(ID, &id), 0);
+    talk(fd, "{\"verb\":\"allow\",\"args\":{\"peer\":\"home\",\"for\":60}}\n", 1);
+    assert_in_range(state_peer(state, &id)->expires, now + 60, now + 70);
+    talk(fd, "{\"verb\":\"expire\",\"args\":{\"peer\":\"home\",\"for\":600}}\n", 1);
+    assert_in_range(state_peer(state, &id)->expires, now + 600, now + 610);
+    talk(fd, "{\"verb\":\"expire\",\"args\":{\"peer\":\"home\",\"for\":0}}\n", 1);
+    assert_int_equal(state_peer(state, &id)->expires, 0);
+    assert_non_null(
+        strstr(talk(fd, "{\"verb\":\"expire\",\"args\":{\"peer\":\"home\"}}\n", 1), "how long"));
+    static const char *const bad[] = {"-1", "\"1h\"", "9223372036854775807", "1.5", "null"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        snprintf(text, sizeof text,
+                 "{\"verb\":\"expire\",\"args\":{\"peer\":\"home\",\"for\":%s}}\n", bad[i]);
+        assert_non_null(strstr(talk(fd, text, 1), "no number"));
+        assert_int_equal(state_peer(state, &id)->expires, 0);
+    }
+    static const char *const fields[] = {"uses", "ttl", "admit_for"};
+    fake.ticket.uses = 99;
+    for (size_t i = 0; i < 3 * sizeof bad / sizeof *bad; i++) {
+        snprintf(text, sizeof text, "{\"verb\":\"ticket\",\"args\":{\"%s\":%s}}\n", fields[i % 3],
+                 bad[i / 3]);
+        assert_non_null(strstr(talk(fd, text, 1), "no number"));
+    }
+    assert_int_equal(fake.ticket.uses, 99);
+}
 
 static void test_verbs(void **unused)
 {
@@ -430,8 +526,6 @@ static void test_verbs(void **unused)
     server = control_server_new(loop, path, &verbs_ops, verbs, errbuf, sizeof errbuf);
     int fd = dial();
 
-    assert_string_equal(talk(fd, "{\"verb\":\"peers\"}\n", 1),
-                        "{\"result\":{\"peers\":[]},\"ok\":true}\n");
     assert_non_null(
         strstr(talk(fd, "{\"verb\":\"allow\",\"args\":{\"peer\":\"home\"}}\n", 1), "whole ID"));
     assert_non_null(strstr(talk(fd, "{\"verb\":\"allow\"}\n", 1), "name a peer"));
@@ -443,8 +537,9 @@ static void test_verbs(void **unused)
         talk(fd, "{\"verb\":\"allow\",\"args\":{\"peer\":\"" ID "\",\"name\":\"home\"}}\n", 1),
         "\"admitted\":true"));
     assert_int_equal(fake.changes, 1);
-    char *got = talk(fd, "{\"verb\":\"peers\"}\n", 1);
-    assert_non_null(strstr(got, "\"id\":\"" ID "\",\"name\":\"home\""));
+    check_list(fd);
+    check_expiry(fd, state);
+    fake.changes = 1;
     assert_non_null(strstr(talk(fd, "{\"verb\":\"revoke\",\"args\":{\"peer\":\"home\"}}\n", 1),
                            "\"admitted\":false"));
     talk(fd, "{\"verb\":\"rename\",\"args\":{\"peer\":\"aaaa\",\"name\":\"work\"}}\n", 1);
@@ -459,8 +554,10 @@ static void test_verbs(void **unused)
     assert_int_equal(fake.ticket.uses, 1);
     assert_int_equal(fake.ticket.ttl_s, 3600);
     talk(fd,
-         "{\"verb\":\"ticket\",\"args\":{\"uses\":3,\"ttl\":0,\"addresses\":[\"h.example:1\"]}}\n",
+         "{\"verb\":\"ticket\",\"args\":{\"uses\":3,\"ttl\":0,\"admit_for\":9,\"addresses\":[\"h."
+         "example:1\"]}}\n",
          1);
+    assert_int_equal(fake.ticket.admit_s, 9);
     assert_int_equal(fake.ticket.uses, 3);
     assert_int_equal(fake.ticket.ttl_s, 0);
     assert_string_equal(fake.address, "h.example:1");
@@ -573,6 +670,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_requests, setup, teardown),
         cmocka_unit_test_setup_teardown(test_late, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_crowd, setup, teardown),
         cmocka_unit_test_setup_teardown(test_limits, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_descriptors, setup, teardown),
         cmocka_unit_test_setup_teardown(test_second_server, setup, teardown),
