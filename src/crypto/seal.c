@@ -10,8 +10,12 @@
  *
  * What is checked, in the order of cost: form, the MAC that strangers cannot make (about 3 us), the
  * agreement and the tag, then the signature. The signature covers the recipient and the ephemeral
- * key, so that a recipient cannot pass a message on as if it had been meant for somebody else; the
- * pass is covered by the tag.
+ * key, so that a recipient cannot pass a message on as if it had been meant for somebody else; name
+ * and proof of the pass are covered by the tag.
+ *
+ * The head crosses brokers in clear, so a pass itself must not be in it: who has copied one could
+ * use up its holder's limit. Its name and a proof that belongs to this one ephemeral key are: who
+ * copies those has the recipient see the same ephemeral key twice.
  *
  * It promises: nobody but the recipient reads it, only the sender it names made it, any altered
  * byte is noticed. It does not promise freshness (a repeat opens like the first), nor secrecy once
@@ -36,6 +40,7 @@
 
 #define SEAL_VERSION    1
 #define MAC_BYTES       16
+#define PROOF_BYTES     4
 #define KEY_BYTES       32
 #define TAG_BYTES       16
 #define SIGNATURE_BYTES 64
@@ -43,9 +48,11 @@
 
 /* Offsets in the whole. */
 #define MAC_AT       1
-#define PASS_AT      (MAC_AT + MAC_BYTES)
-#define EPHEMERAL_AT (PASS_AT + SEAL_PASS_BYTES)
-_Static_assert(EPHEMERAL_AT + KEY_BYTES == SEAL_HEAD_BYTES, "the head as seal.h draws it");
+#define NAME_AT      (MAC_AT + MAC_BYTES)
+#define PROOF_AT     (NAME_AT + SEAL_NAME_BYTES)
+#define EPHEMERAL_AT SEAL_EPHEMERAL_AT
+_Static_assert(PROOF_AT + PROOF_BYTES == EPHEMERAL_AT, "the head as seal.h draws it");
+_Static_assert(EPHEMERAL_AT + KEY_BYTES == SEAL_HEAD_BYTES, "and its end");
 
 /* Offsets in what is encrypted. */
 #define SIGNATURE_AT NODE_ID_BYTES
@@ -83,14 +90,14 @@ static int seal_mac(const struct node_id *to, const uint8_t *bytes, size_t len,
     memcpy(input + LABEL_LEN(mac_label), to->key, NODE_ID_BYTES);
     result = hash_sha256(input, sizeof(input), key);
     if (result == 0)
-        result = hash_hmac_sha256(key, sizeof(key), bytes + PASS_AT, len - PASS_AT, full);
+        result = hash_hmac_sha256(key, sizeof(key), bytes + NAME_AT, len - NAME_AT, full);
     if (result == 0)
         memcpy(mac, full, MAC_BYTES);
     return result;
 }
 
 int seal_check(const struct node_id *own, const uint8_t *bytes, size_t len,
-               uint8_t pass[SEAL_PASS_BYTES])
+               uint8_t name[SEAL_NAME_BYTES])
 {
     uint8_t mac[MAC_BYTES];
     int result;
@@ -103,8 +110,42 @@ int seal_check(const struct node_id *own, const uint8_t *bytes, size_t len,
         return result;
     if (!hash_equal(mac, bytes + MAC_AT, MAC_BYTES))
         return ADIT_EAUTH;
-    memcpy(pass, bytes + PASS_AT, SEAL_PASS_BYTES);
+    memcpy(name, bytes + NAME_AT, SEAL_NAME_BYTES);
     return 0;
+}
+
+static int seal_proof(const uint8_t *ephemeral, const uint8_t pass[SEAL_PASS_BYTES],
+                      uint8_t proof[PROOF_BYTES])
+{
+    uint8_t full[HASH_BYTES];
+    int result = hash_hmac_sha256(pass + SEAL_NAME_BYTES, SEAL_PASS_BYTES - SEAL_NAME_BYTES,
+                                  ephemeral, KEY_BYTES, full);
+
+    if (result == 0)
+        memcpy(proof, full, PROOF_BYTES);
+    return result;
+}
+
+bool seal_is_proven(const uint8_t *bytes, const uint8_t pass[SEAL_PASS_BYTES])
+{
+    uint8_t proof[PROOF_BYTES];
+
+    return hash_equal(bytes + NAME_AT, pass, SEAL_NAME_BYTES) &&
+           seal_proof(bytes + EPHEMERAL_AT, pass, proof) == 0 &&
+           hash_equal(bytes + PROOF_AT, proof, PROOF_BYTES);
+}
+
+/* The head but for the MAC; the ephemeral key is in its place already. */
+static int seal_head(uint8_t *out, const uint8_t pass[SEAL_PASS_BYTES])
+{
+    static const uint8_t none[SEAL_PASS_BYTES];
+
+    out[0] = SEAL_VERSION;
+    memset(out + NAME_AT, 0, SEAL_NAME_BYTES + PROOF_BYTES);
+    if (!pass || memcmp(pass, none, sizeof(none)) == 0)
+        return 0;
+    memcpy(out + NAME_AT, pass, SEAL_NAME_BYTES);
+    return seal_proof(out + EPHEMERAL_AT, pass, out + PROOF_AT);
 }
 
 /* --- The key --- */
@@ -154,7 +195,7 @@ static int seal_crypt(bool encrypt, const uint8_t key[KEY_BYTES], const uint8_t 
     if (!ctx ||
         EVP_CipherInit_ex(ctx, EVP_chacha20_poly1305(), NULL, key, nonce, encrypt ? 1 : 0) != 1 ||
         EVP_CipherUpdate(ctx, NULL, &part, head, MAC_AT) != 1 ||
-        EVP_CipherUpdate(ctx, NULL, &part, head + PASS_AT, SEAL_HEAD_BYTES - PASS_AT) != 1 ||
+        EVP_CipherUpdate(ctx, NULL, &part, head + NAME_AT, SEAL_HEAD_BYTES - NAME_AT) != 1 ||
         EVP_CipherUpdate(ctx, to, &part, from, (int)len) != 1 || part != (int)len)
         goto out;
     if (!encrypt && EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_TAG, TAG_BYTES, tag) != 1)
@@ -233,19 +274,16 @@ int seal_build_with(const struct identity *from, const struct node_id *to,
     if (!secret || crypto_sign_ed25519_pk_to_curve25519(recipient, to->key) != 0 ||
         EVP_PKEY_get_raw_public_key(secret, out + EPHEMERAL_AT, &public_len) != 1)
         goto out;
-    out[0] = SEAL_VERSION;
-    memset(out + PASS_AT, 0, SEAL_PASS_BYTES);
-    if (pass)
-        memcpy(out + PASS_AT, pass, SEAL_PASS_BYTES);
-
     memcpy(plain, identity_id(from)->key, NODE_ID_BYTES);
     plain[LENGTH_AT] = (uint8_t)(len >> 8);
     plain[LENGTH_AT + 1] = (uint8_t)len;
     if (len > 0)
         memcpy(plain + MESSAGE_AT, message, len);
-    result =
-        seal_sign(from, text, seal_signed(to, out + EPHEMERAL_AT, plain + LENGTH_AT, len, text),
-                  plain + SIGNATURE_AT);
+    result = seal_head(out, pass);
+    if (result == 0)
+        result =
+            seal_sign(from, text, seal_signed(to, out + EPHEMERAL_AT, plain + LENGTH_AT, len, text),
+                      plain + SIGNATURE_AT);
     if (result == 0)
         result = seal_key(secret, recipient, out + EPHEMERAL_AT, to, key);
     if (result == 0)
@@ -292,12 +330,12 @@ int seal_open(const struct identity *own, const uint8_t *bytes, size_t len, stru
               uint8_t *message)
 {
     uint8_t plain[PLAIN_MAX], text[SIGNED_MAX + SEAL_MESSAGE_MAX];
-    uint8_t key[KEY_BYTES], pass[SEAL_PASS_BYTES], tag[TAG_BYTES];
+    uint8_t key[KEY_BYTES], name[SEAL_NAME_BYTES], tag[TAG_BYTES];
     const struct node_id *to = identity_id(own);
     const uint8_t *ephemeral = bytes + EPHEMERAL_AT;
     struct node_id sender;
     size_t plain_len;
-    int result = seal_check(to, bytes, len, pass);
+    int result = seal_check(to, bytes, len, name);
 
     if (result < 0)
         return result;

@@ -5,17 +5,20 @@
  * What comes in, from the cheapest question to the dearest:
  *
  *     form and MAC       foreign otherwise: a microsecond
- *     limits             a packet with a pass of ours counts against the limit of those, any other
- *                        against the limit of strangers, both for each broker; beyond it is dropped
- *     seal               public-key work, some 200 us: forged otherwise
+ *     limits             a packet that proves to come from the holder of a pass of ours counts
+ *                        against that holder's limit and the limit of all holders; any other, and
+ *                        what is beyond, against the limit of strangers; all for each broker.
+ * Beyond that it is dropped. One with a pass that came before is dropped too: it was copied, since
+ * an ephemeral key is used once seal               public-key work, some 200 us: forged otherwise
  *     message            malformed otherwise
  *     freshness          by type:
  *         PING     none. It is judged by the node, and answered as often as the sender's own limit
  *                  allows; refusals have a limit for all together. A PING without challenge only
- *                  says that its sender is there
+ *                  says that its sender is there. Its addresses count only inside a session
  *         PONG     echoes the challenge of a question that is open; nothing else is looked at
  *         DIAL     echoes what we gave to this sender's instance within two minutes, and its number
- *                  is above that of the last DIAL of this instance
+ *                  is above that of the last DIAL of this instance (of the last FOLLOWED_MAX
+ *                  instances within that time; a peer that restarts more often has to wait)
  *         DECLINE  names the token, unguessable, of a request of ours that is open
  *
  * Inside a session the sender is certain and nothing is a repeat, so a DIAL needs no echo there.
@@ -57,12 +60,14 @@ static bool is_echoed(const struct signal *signal, const struct node_id *from,
     return false;
 }
 
-static const char *way_name(const struct signal_broker *way, struct broker_info *info)
+static const char *way_name(const struct signal_broker *way)
 {
+    struct broker_info info;
+
     if (!way)
         return "session";
-    way->signal->driver->describe(way->broker, info);
-    return info->name;
+    way->signal->driver->describe(way->broker, &info);
+    return info.name;
 }
 
 /* --- PING --- */
@@ -128,6 +133,8 @@ static void on_ping(struct signal *signal, struct signal_broker *way, const stru
         signal_fill_addrs(signal, from, &pong);
         answer(signal, way, from, ping, &pong);
     }
+    if (!way && ping->addr_count)
+        signal->events->found(signal->arg, from, ping->addrs, ping->addr_count);
     signal->events->asked(signal->arg, from);
 }
 
@@ -137,15 +144,16 @@ static void on_pong(struct signal *signal, struct signal_broker *way, const stru
                     const struct message *pong)
 {
     struct signal_peer *peer = signal_peer_find(signal, from);
-    struct broker_info info;
+    char name[BROKER_TEXT_MAX + 1]; /* ours: what we call may drop the broker */
 
+    snprintf(name, sizeof(name), "%s", way_name(way));
     if (!peer || !peer->question.open || !pong->has_echo ||
         !hash_equal(pong->echo, peer->question.challenge, sizeof(pong->echo))) {
         signal->stats.stale++;
         return;
     }
     if (pong->has_verdict && pong->verdict != 0) {
-        question_answered(signal, peer, way_name(way, &info), pong);
+        question_answered(signal, peer, name, pong);
         return;
     }
     if (pong->has_pass)
@@ -156,7 +164,34 @@ static void on_pong(struct signal *signal, struct signal_broker *way, const stru
     /* The node may have changed its mind about the peer meanwhile. */
     peer = signal_peer_find(signal, from);
     if (peer && peer->question.open)
-        question_answered(signal, peer, way_name(way, &info), pong);
+        question_answered(signal, peer, name, pong);
+}
+
+/* Whether no DIAL of its instance with this number or a higher one was seen; from now on it was. */
+static bool is_newest(const struct signal *signal, struct signal_peer *peer,
+                      const struct message *dial)
+{
+    uint64_t now = loop_now(signal->loop);
+    struct signal_followed *place = NULL;
+
+    for (size_t i = 0; i < FOLLOWED_MAX; i++) {
+        struct signal_followed *followed = &peer->followed[i];
+
+        if (followed->until <= now) {
+            place = place ? place : followed;
+        } else if (memcmp(followed->instance, dial->instance, sizeof(dial->instance)) == 0) {
+            if (dial->number <= followed->newest)
+                return false;
+            place = followed;
+            break;
+        }
+    }
+    if (!place)
+        return false;
+    memcpy(place->instance, dial->instance, sizeof(place->instance));
+    place->newest = dial->number;
+    place->until = now + 2 * CHALLENGE_EPOCH_US;
+    return true;
 }
 
 static void on_dial(struct signal *signal, struct signal_broker *way, const struct node_id *from,
@@ -171,15 +206,10 @@ static void on_dial(struct signal *signal, struct signal_broker *way, const stru
         return;
     }
     peer = signal_peer_get(signal, from);
-    if (!peer)
-        return;
-    if (memcmp(peer->instance, dial->instance, sizeof(peer->instance)) == 0 &&
-        dial->number <= peer->newest) {
+    if (!peer || !is_newest(signal, peer, dial)) {
         signal->stats.stale++;
         return;
     }
-    memcpy(peer->instance, dial->instance, sizeof(peer->instance));
-    peer->newest = dial->number;
     /* It was welcome when it got the challenge; it may have been revoked since. */
     if (signal->events->judge(signal->arg, from, dial->has_secret ? dial->secret : NULL, &code,
                               &text) == SIGNAL_WELCOME)
@@ -218,35 +248,67 @@ void inbound_message(struct signal *signal, struct signal_broker *way, const str
 
 /* --- From brokers --- */
 
+/* Whether this ephemeral key came before, by this broker, with a proof; from now on it did. A table
+ * that forgets is enough: what is opened twice is found out by its message. */
+static bool is_seen(struct signal_broker *way, const uint8_t *bytes)
+{
+    uint64_t first;
+    uint16_t next;
+
+    memcpy(&first, bytes + SEAL_EPHEMERAL_AT, sizeof(first));
+    memcpy(&next, bytes + SEAL_EPHEMERAL_AT + sizeof(first), sizeof(next));
+    if (way->seen[next % SEEN_MAX] == first)
+        return true;
+    way->seen[next % SEEN_MAX] = first;
+    return false;
+}
+
+enum admission { ADMIT, ADMIT_LIMITED, ADMIT_SEEN };
+
 /* Whether it may cost public-key work. */
-static bool may_open(struct signal_broker *way, const uint8_t pass[SEAL_PASS_BYTES])
+static enum admission admit(struct signal_broker *way, const uint8_t *bytes,
+                            const uint8_t name[SEAL_NAME_BYTES])
 {
     struct signal *signal = way->signal;
     uint64_t now = loop_now(signal->loop);
-    const struct signal_peer *peer;
+    struct signal_peer *peer;
 
-    HASH_FIND(hh_pass, signal->passes, pass, SEAL_PASS_BYTES, peer);
-    if (peer)
-        return bucket_take(&way->passed, now, PASSED_PER_SECOND, PASSED_BURST);
-    return bucket_take(&way->unknown, now, UNKNOWN_PER_SECOND, UNKNOWN_BURST);
+    HASH_FIND(hh_pass, signal->passes, name, SEAL_NAME_BYTES, peer);
+    if (peer && seal_is_proven(bytes, peer->pass)) {
+        if (is_seen(way, bytes))
+            return ADMIT_SEEN;
+        if (bucket_take(&peer->holder[way - signal->brokers], now, HOLDER_PER_SECOND,
+                        HOLDER_BURST) &&
+            bucket_take(&way->passed, now, PASSED_PER_SECOND, PASSED_BURST))
+            return ADMIT;
+    }
+    if (bucket_take(&way->unknown, now, UNKNOWN_PER_SECOND, UNKNOWN_BURST))
+        return ADMIT;
+    return ADMIT_LIMITED;
 }
 
 void inbound_packet(struct signal_broker *way, const uint8_t *bytes, size_t len)
 {
     struct signal *signal = way->signal;
     const struct node_id *own = identity_id(signal->options.identity);
-    uint8_t pass[SEAL_PASS_BYTES], plain[SEAL_MESSAGE_MAX];
+    uint8_t name[SEAL_NAME_BYTES], plain[SEAL_MESSAGE_MAX];
     struct message message;
     struct node_id from;
     int plain_len;
 
     signal->stats.received++;
-    if (seal_check(own, bytes, len, pass) < 0) {
+    if (seal_check(own, bytes, len, name) < 0) {
         signal->stats.foreign++;
         return;
     }
-    if (!may_open(way, pass)) {
+    switch (admit(way, bytes, name)) {
+    case ADMIT:
+        break;
+    case ADMIT_LIMITED:
         signal->stats.limited++;
+        return;
+    case ADMIT_SEEN:
+        signal->stats.stale++;
         return;
     }
     plain_len = seal_open(signal->options.identity, bytes, len, &from, plain);

@@ -29,8 +29,8 @@
  * costs nothing but itself.
  *
  * Cost: before any public-key work a packet has to show a MAC that only those can make who know
- * our ID, and must fit the limits of its broker (inbound.c): those whom we have talked to show a
- * pass of eight bytes that we gave them, and have a limit of their own.
+ * our ID, and must fit the limits of its broker (inbound.c): those whom we have talked to prove
+ * that they hold a pass that we gave them, and have limits of their own.
  *
  * Limits: SIGNAL_BROKERS_MAX, SIGNAL_ASKS_MAX, and SIGNAL_PEERS_MAX peers; beyond, the one heard of
  * longest ago is forgotten, those with a carrier or a question excepted.
@@ -107,8 +107,12 @@ struct signal_peer *signal_peer_find(const struct signal *signal, const struct n
     return peer;
 }
 
-static bool is_needed(const struct signal_peer *peer)
+/* One whose request to connect could be repeated successfully if we forgot it, included. */
+static bool is_needed(const struct signal *signal, const struct signal_peer *peer)
 {
+    for (size_t i = 0; i < FOLLOWED_MAX; i++)
+        if (peer->followed[i].until > loop_now(signal->loop))
+            return true;
     return peer->has_carrier || peer->question.open || !TAILQ_EMPTY(&peer->asks);
 }
 
@@ -120,16 +124,18 @@ static void peer_free(struct signal *signal, struct signal_peer *peer)
     free(peer);
 }
 
-static void make_room(struct signal *signal)
+/* False: the table is full of those that are needed. */
+static bool make_room(struct signal *signal)
 {
     struct signal_peer *peer = TAILQ_FIRST(&signal->peer_list);
 
     if (HASH_COUNT(signal->peers) < SIGNAL_PEERS_MAX)
-        return;
-    while (peer && is_needed(peer))
+        return true;
+    while (peer && is_needed(signal, peer))
         peer = TAILQ_NEXT(peer, link);
     if (peer)
         peer_free(signal, peer);
+    return peer != NULL;
 }
 
 struct signal_peer *signal_peer_get(struct signal *signal, const struct node_id *id)
@@ -141,18 +147,16 @@ struct signal_peer *signal_peer_get(struct signal *signal, const struct node_id 
         TAILQ_INSERT_TAIL(&signal->peer_list, peer, link);
         return peer;
     }
-    peer = calloc(1, sizeof(*peer));
-    if (!peer)
+    if (!make_room(signal) || !(peer = calloc(1, sizeof(*peer))))
         return NULL;
-    make_room(signal);
     peer->id = *id;
     TAILQ_INIT(&peer->asks);
     do {
         loop_random(signal->loop, peer->pass, sizeof(peer->pass));
-        HASH_FIND(hh_pass, signal->passes, peer->pass, sizeof(peer->pass), other);
+        HASH_FIND(hh_pass, signal->passes, peer->pass, SEAL_NAME_BYTES, other);
     } while (other);
     HASH_ADD(hh, signal->peers, id, sizeof(peer->id), peer);
-    HASH_ADD(hh_pass, signal->passes, pass, sizeof(peer->pass), peer);
+    HASH_ADD(hh_pass, signal->passes, pass, SEAL_NAME_BYTES, peer);
     TAILQ_INSERT_TAIL(&signal->peer_list, peer, link);
     return peer;
 }

@@ -22,16 +22,20 @@ struct bucket {
 };
 bool bucket_take(struct bucket *bucket, uint64_t now, uint32_t per_second, uint32_t burst);
 
-/* How often a packet may cost public-key work, for each broker: from anybody, and from those who
- * show a pass; and how often anybody is told that he is refused. */
+/* How often a packet may cost public-key work, for each broker: from anybody; from one who proves
+ * to hold a pass, and from all of these; and how often anybody is told that he is refused. */
 #define UNKNOWN_PER_SECOND 50
 #define UNKNOWN_BURST      100
+#define HOLDER_PER_SECOND  10
+#define HOLDER_BURST       40
 #define PASSED_PER_SECOND  200
 #define PASSED_BURST       400
 #define REFUSAL_PER_SECOND 5
 #define REFUSAL_BURST      20
 #define ANSWER_PER_SECOND  8 /* to one peer */
 #define ANSWER_BURST       32
+
+#define SEEN_MAX           512 /* a power of two */
 
 struct signal_broker {
     struct signal *signal;
@@ -41,6 +45,7 @@ struct signal_broker {
     uint64_t up_since;
     char why[BROKER_TEXT_MAX + 1];
     struct bucket unknown, passed;
+    uint64_t seen[SEEN_MAX]; /* ephemeral keys that came with a pass, as many as fit */
 };
 
 struct signal_peer;
@@ -68,19 +73,25 @@ struct signal_question {
     uint64_t repeat_at;
 };
 
+/* The last request to connect of an instance that was looked at, against repeats: for as long as a
+ * challenge is good. */
+struct signal_followed {
+    uint8_t instance[MESSAGE_INSTANCE_BYTES];
+    uint64_t newest, until; /* loop time; until 0: free place */
+};
+#define FOLLOWED_MAX 4 /* instances of one peer within that time */
+
 struct signal_peer {
     UT_hash_handle hh;             /* by id */
-    UT_hash_handle hh_pass;        /* by our pass */
+    UT_hash_handle hh_pass;        /* by our pass's name */
     TAILQ_ENTRY(signal_peer) link; /* the one heard of last comes last */
     struct node_id id;
-    uint8_t pass[SEAL_PASS_BYTES];       /* ours, which it shows */
+    uint8_t pass[SEAL_PASS_BYTES];       /* ours, which it proves to hold */
     uint8_t their_pass[SEAL_PASS_BYTES]; /* zeros: none */
     bool has_their_challenge;
     uint8_t their_challenge[MESSAGE_CHALLENGE_BYTES];
-    /* What it was last followed in, against repeats. */
-    uint8_t instance[MESSAGE_INSTANCE_BYTES];
-    uint64_t newest;
-    struct bucket answers;
+    struct signal_followed followed[FOLLOWED_MAX];
+    struct bucket answers, holder[SIGNAL_BROKERS_MAX];
     bool has_carrier;
     struct signal_carrier carrier;
     struct signal_question question;
@@ -111,7 +122,7 @@ struct signal {
 /* signal.c */
 uint64_t signal_wall_us(const struct signal *signal);
 struct signal_peer *signal_peer_find(const struct signal *signal, const struct node_id *id);
-/* Found or made, and now the last that would be forgotten. NULL: no memory. */
+/* Found or made, and now the last that would be forgotten. NULL: no memory, or nobody to forget. */
 struct signal_peer *signal_peer_get(struct signal *signal, const struct node_id *id);
 /* A message's head. */
 void signal_message_init(struct signal *signal, struct message *message, enum message_type type);

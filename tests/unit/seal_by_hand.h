@@ -65,16 +65,21 @@ static inline void hand_sign(const uint8_t secret[32], const struct node_id *to,
 }
 
 /* Encrypts any inside. Returns the length of the whole: inside_len + 73. */
-static inline size_t hand_seal(const struct node_id *to, const uint8_t pass[8],
+static inline size_t hand_seal(const struct node_id *to, const uint8_t pass[20],
                                const uint8_t ephemeral[32], const uint8_t *inside,
                                size_t inside_len, uint8_t *out)
 {
-    static const uint8_t nonce[12];
-    uint8_t point[32], shared[32], extracted[32], info[65], key[32], ad[41];
+    static const uint8_t nonce[12], none[20];
+    uint8_t point[32], shared[32], extracted[32], info[65], key[32], ad[41], proof[32];
 
     out[0] = 1;
-    memcpy(out + 17, pass, 8);
     crypto_scalarmult_curve25519_base(out + 25, ephemeral);
+    memset(out + 17, 0, 8);
+    if (memcmp(pass, none, 20) != 0) {
+        hand_hmac(pass + 4, 16, out + 25, 32, proof);
+        memcpy(out + 17, pass, 4);
+        memcpy(out + 21, proof, 4);
+    }
     memset(shared, 0, sizeof(shared));
     if (crypto_sign_ed25519_pk_to_curve25519(point, to->key) != 0 ||
         crypto_scalarmult_curve25519(shared, ephemeral, point) != 0)

@@ -31,7 +31,9 @@ static const uint8_t alice_secret[32] = {1}, bob_secret[32] = {2},
                                       0x28, 0x29, 0x2a, 0x2b, 0x2c, 0x2d, 0x2e, 0x2f,
                                       0x30, 0x31, 0x32, 0x33, 0x34, 0x35, 0x36, 0x37,
                                       0x38, 0x39, 0x3a, 0x3b, 0x3c, 0x3d, 0x3e, 0x3f};
-static const uint8_t pass[SEAL_PASS_BYTES] = {0xa0, 0xa1, 0xa2, 0xa3, 0xa4, 0xa5, 0xa6, 0xa7};
+static const uint8_t pass[SEAL_PASS_BYTES] = {0xa0, 0xa1, 0xa2, 0xa3, 0xa4, 0xa5, 0xa6,
+                                              0xa7, 0xa8, 0xa9, 0xaa, 0xab, 0xac, 0xad,
+                                              0xae, 0xaf, 0xb0, 0xb1, 0xb2, 0xb3};
 static const uint8_t no_pass[SEAL_PASS_BYTES];
 
 struct both {
@@ -67,14 +69,14 @@ static void vector(void **state)
 {
     struct both *both = *state;
     static const char expected[] =
-        "0178b2e777a24ba8966fa36ce231830a79a0a1a2a3a4a5a6a7358072d6365880"
+        "01c33d0db82dd6a9d9edaaa80248ee197aa0a1a2a38f86aee0358072d6365880"
         "d1aeea329adf9121383851ed21a28e3b75e965d0d2cd1662541d664f8143c197"
         "9f2f8b40e202c5e429544b228ca2a37d5e09118af7089d6e3d4fb0dc33c97493"
         "f60197d3f59a9a3bfa592c74a07bc7b80e009020083fc9ae28da991e261241e1"
         "caba03435cb196cff382db102d6e29ffc44f1b5104e5ffd20b77df23bee5c5df"
         "4ad9c5a32c3aada3f093fee6a669a80dd6d323289876c876bdabe95a6c5355e5"
         "335589866853cf8dc67bcf5e3f779c6d7ade74bb223665a70cc0deb97cf758f2"
-        "9e7a2530deb25d72cf8634839656032681943cf7ef52129258529b803a449ef6";
+        "9e7a2530deb25d72cf86348396560326ecf96d582cac51eefd5d25aaee41bf17";
     uint8_t seal[SEAL_BYTES_MAX];
     char text[2 * SEAL_PAD_BYTES + 1];
 
@@ -101,11 +103,11 @@ static void by_hand(void **state)
         inside[HAND_LENGTH_AT + 1] = (uint8_t)len;
         memcpy(inside + HAND_MESSAGE_AT, message, len);
         hand_sign(alice_secret, identity_id(both->bob), ephemeral, inside, total - 73);
-        assert_int_equal(
-            hand_seal(identity_id(both->bob), no_pass, ephemeral, inside, total - 73, hands),
-            total);
-        assert_int_equal(seal_build_with(both->alice, identity_id(both->bob), NULL, ephemeral,
-                                         message, len, ours),
+        assert_int_equal(hand_seal(identity_id(both->bob), len % 2 ? pass : no_pass, ephemeral,
+                                   inside, total - 73, hands),
+                         total);
+        assert_int_equal(seal_build_with(both->alice, identity_id(both->bob), len % 2 ? pass : NULL,
+                                         ephemeral, message, len, ours),
                          total);
         assert_memory_equal(ours, hands, total);
     }
@@ -115,7 +117,7 @@ static void there_and_back(void **state)
 {
     struct both *both = *state;
     uint8_t message[SEAL_MESSAGE_MAX + 1], back[SEAL_MESSAGE_MAX];
-    uint8_t seal[SEAL_BYTES_MAX], again[SEAL_BYTES_MAX], seen[SEAL_PASS_BYTES];
+    uint8_t seal[SEAL_BYTES_MAX], again[SEAL_BYTES_MAX], seen[SEAL_NAME_BYTES];
     struct node_id from;
 
     memset(message, 'x', sizeof(message));
@@ -124,7 +126,7 @@ static void there_and_back(void **state)
 
         assert_true(total > 0 && total % SEAL_PAD_BYTES == 0 && total <= SEAL_BYTES_MAX);
         assert_int_equal(seal_check(identity_id(both->bob), seal, (size_t)total, seen), 0);
-        assert_memory_equal(seen, pass, sizeof(pass));
+        assert_memory_equal(seen, pass, sizeof(seen));
         assert_int_equal(seal_open(both->bob, seal, (size_t)total, &from, back), len);
         assert_true(node_id_equal(&from, identity_id(both->alice)));
         assert_memory_equal(back, message, len);
@@ -174,10 +176,42 @@ static void altered(void **state)
     assert_int_equal(seal_open(both->bob, copy, (size_t)total, &from, back), ADIT_EAUTH);
 }
 
+/* A pass shows in its seals only by its name, and proves nothing for another ephemeral key. */
+static void passes(void **state)
+{
+    struct both *both = *state;
+    const struct node_id *bob = identity_id(both->bob);
+    uint8_t seal[SEAL_BYTES_MAX], other[SEAL_BYTES_MAX], name[SEAL_NAME_BYTES];
+    uint8_t wrong[SEAL_PASS_BYTES];
+
+    assert_int_equal(seal_build(both->alice, bob, pass, "x", 1, seal), 256);
+    assert_int_equal(seal_check(bob, seal, 256, name), 0);
+    assert_memory_equal(name, pass, sizeof(name));
+    assert_true(seal_is_proven(seal, pass));
+    for (size_t i = 0; i < sizeof(wrong); i++) {
+        memcpy(wrong, pass, sizeof(wrong));
+        wrong[i] ^= 1;
+        assert_false(seal_is_proven(seal, wrong));
+    }
+    assert_null(memmem(seal, 256, pass + SEAL_NAME_BYTES, 8));
+
+    assert_int_equal(seal_build(both->alice, bob, NULL, "x", 1, other), 256);
+    assert_int_equal(seal_check(bob, other, 256, name), 0);
+    assert_memory_equal(name, no_pass, sizeof(name));
+    assert_false(seal_is_proven(other, pass));
+    memcpy(other + 17, seal + 17, 8);
+    hand_mac(bob, other, 256);
+    assert_int_equal(seal_check(bob, other, 256, name), 0);
+    assert_false(seal_is_proven(other, pass));
+    /* Zeros are no pass. */
+    assert_int_equal(seal_build(both->alice, bob, no_pass, "x", 1, other), 256);
+    assert_memory_equal(other + 17, no_pass, 8);
+}
+
 static void not_for_us(void **state)
 {
     struct both *both = *state;
-    uint8_t seal[SEAL_BYTES_MAX], back[SEAL_MESSAGE_MAX], seen[SEAL_PASS_BYTES];
+    uint8_t seal[SEAL_BYTES_MAX], back[SEAL_MESSAGE_MAX], seen[SEAL_NAME_BYTES];
     struct node_id from;
     int total = seal_build(both->alice, identity_id(both->bob), pass, "message", 7, seal);
 
@@ -192,7 +226,7 @@ static void not_for_us(void **state)
 static void lengths(void **state)
 {
     struct both *both = *state;
-    uint8_t seal[SEAL_BYTES_MAX + 256] = {0}, back[SEAL_MESSAGE_MAX], seen[SEAL_PASS_BYTES];
+    uint8_t seal[SEAL_BYTES_MAX + 256] = {0}, back[SEAL_MESSAGE_MAX], seen[SEAL_NAME_BYTES];
     struct node_id from;
     uint8_t message[300] = {0};
     int total =
@@ -333,7 +367,7 @@ static void cost(void **state)
 {
     struct both *both = *state;
     enum { ROUNDS = 2000 };
-    uint8_t seal[SEAL_BYTES_MAX], back[SEAL_MESSAGE_MAX], seen[SEAL_PASS_BYTES], message[150] = {0};
+    uint8_t seal[SEAL_BYTES_MAX], back[SEAL_MESSAGE_MAX], seen[SEAL_NAME_BYTES], message[150] = {0};
     struct node_id from;
     double begin;
     int total = 0;
@@ -365,10 +399,9 @@ static void cost(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(vector),         cmocka_unit_test(by_hand),
-        cmocka_unit_test(there_and_back), cmocka_unit_test(altered),
-        cmocka_unit_test(not_for_us),     cmocka_unit_test(lengths),
-        cmocka_unit_test(low_order),      cmocka_unit_test(hostile_insides),
+        cmocka_unit_test(vector),  cmocka_unit_test(by_hand),   cmocka_unit_test(there_and_back),
+        cmocka_unit_test(altered), cmocka_unit_test(passes),    cmocka_unit_test(not_for_us),
+        cmocka_unit_test(lengths), cmocka_unit_test(low_order), cmocka_unit_test(hostile_insides),
         cmocka_unit_test(cost),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
