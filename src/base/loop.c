@@ -17,6 +17,11 @@
  * looks at the clock took so long, this process was stopped, or starved, or the machine slept; the
  * excess is added to loop_lost(), which liveness subtracts from silence.
  *
+ * Libevent's clock stands still while the machine sleeps, so a wait would go on after it for as
+ * long as was left. A timer of the wall clock that is never due ends it: the kernel tells such a
+ * timer when that clock was set, which it is on waking (timerfd_create(2),
+ * TFD_TIMER_CANCEL_ON_SET). Without that timer a gap is noticed with the next event.
+ *
  * A virtual loop has no descriptors: its clock jumps to the next timer.
  */
 #include "base/loop.h"
@@ -26,7 +31,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/timerfd.h>
 #include <time.h>
+#include <unistd.h>
 
 #define LOST_MIN_US (250 * MS_US)
 #define WAIT_MAX_US (60 * SEC_US)
@@ -43,6 +50,11 @@ struct loop {
     uint64_t wake_by; /* when the present wait should have ended at the latest; UINT64_MAX: not
                          waiting */
     uint64_t seed;
+    uint64_t gap; /* lost time that the watches have not been told of */
+    struct gap_watch *watches;
+    struct defer gap_due;
+    int clock_fd; /* readable when the wall clock was set; -1: none */
+    struct event *clock;
     struct timer **heap;
     size_t timers, heap_cap;
     struct defer_list soon, next;
@@ -70,6 +82,87 @@ static void defer_list_init(struct defer_list *list)
     list->tail = &list->first;
 }
 
+/* --- Lost time --- */
+
+static void on_gap(void *arg)
+{
+    struct loop *loop = arg;
+    uint64_t gap = loop->gap;
+    struct gap_watch *watch, *next;
+
+    loop->gap = 0;
+    for (watch = loop->watches; watch; watch = next) {
+        next = watch->next;
+        watch->fn(watch->arg, gap);
+    }
+}
+
+static void lose(struct loop *loop, uint64_t us)
+{
+    loop->lost += us;
+    if (us < LOOP_GAP_US)
+        return;
+    loop->gap += us;
+    defer_soon(loop, &loop->gap_due);
+}
+
+void loop_lose(struct loop *loop, uint64_t us)
+{
+    loop->now += us;
+    lose(loop, us);
+}
+
+void gap_watch_add(struct loop *loop, struct gap_watch *watch, void (*fn)(void *arg, uint64_t us),
+                   void *arg)
+{
+    *watch =
+        (struct gap_watch){.next = loop->watches, .prev = &loop->watches, .fn = fn, .arg = arg};
+    if (watch->next)
+        watch->next->prev = &watch->next;
+    loop->watches = watch;
+}
+
+void gap_watch_remove(struct gap_watch *watch)
+{
+    if (!watch->prev)
+        return;
+    *watch->prev = watch->next;
+    if (watch->next)
+        watch->next->prev = watch->prev;
+    watch->prev = NULL;
+}
+
+static void arm_clock(struct loop *loop)
+{
+    /* Far away; a 32-bit clock ends before. */
+    const struct itimerspec never = {
+        .it_value.tv_sec = (time_t)(sizeof(time_t) > 4 ? INT64_C(1) << 33 : INT32_MAX)};
+
+    timerfd_settime(loop->clock_fd, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &never, NULL);
+}
+
+static void on_clock_set(evutil_socket_t fd, short what, void *arg)
+{
+    struct loop *loop = arg;
+    uint64_t times;
+
+    (void)what;
+    loop_refresh(loop);
+    if (read(fd, &times, sizeof(times)) < 0 && errno == EAGAIN)
+        return;
+    arm_clock(loop);
+}
+
+static void watch_clock(struct loop *loop)
+{
+    loop->clock_fd = timerfd_create(CLOCK_REALTIME, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (loop->clock_fd < 0)
+        return;
+    loop->clock = event_new(loop->base, loop->clock_fd, EV_READ | EV_PERSIST, on_clock_set, loop);
+    if (loop->clock && event_add(loop->clock, NULL) == 0)
+        arm_clock(loop);
+}
+
 static struct loop *loop_new_common(void)
 {
     struct loop *loop = calloc(1, sizeof(*loop));
@@ -78,6 +171,8 @@ static struct loop *loop_new_common(void)
         return NULL;
     defer_list_init(&loop->soon);
     defer_list_init(&loop->next);
+    defer_init(&loop->gap_due, on_gap, loop);
+    loop->clock_fd = -1;
     loop->wake_by = UINT64_MAX;
     return loop;
 }
@@ -102,6 +197,7 @@ struct loop *loop_new(void)
         loop_free(loop);
         return NULL;
     }
+    watch_clock(loop);
     loop->now = clock_us();
     return loop;
 }
@@ -123,6 +219,10 @@ void loop_free(struct loop *loop)
         return;
     if (loop->wake)
         event_free(loop->wake);
+    if (loop->clock)
+        event_free(loop->clock);
+    if (loop->clock_fd >= 0)
+        close(loop->clock_fd);
     if (loop->base)
         event_base_free(loop->base);
     free(loop->heap);
@@ -154,7 +254,7 @@ uint64_t loop_refresh(struct loop *loop)
     loop->wake_by = UINT64_MAX;
     loop->now = clock_us();
     if (loop->now > expected + LOST_MIN_US)
-        loop->lost += loop->now - expected;
+        lose(loop, loop->now - expected);
     return loop->now;
 }
 

@@ -34,6 +34,20 @@ uint64_t loop_refresh(struct loop *loop);
 /* Microseconds, in total, during which this process did not run although it should have (stopped,
  * suspended): silence is measured in loop_now() less the growth of this. */
 uint64_t loop_lost(const struct loop *loop);
+/* Is told, once a turn and after its descriptors, when the process did not run for LOOP_GAP_US or
+ * longer: it was stopped, or the machine slept. Embedded in its owner, which forgets it before it
+ * goes. */
+#define LOOP_GAP_US SEC_US
+struct gap_watch {
+    struct gap_watch *next, **prev; /* prev NULL: not watching */
+    void (*fn)(void *arg, uint64_t lost_us);
+    void *arg;
+};
+void gap_watch_add(struct loop *loop, struct gap_watch *watch, void (*fn)(void *arg, uint64_t us),
+                   void *arg);
+void gap_watch_remove(struct gap_watch *watch); /* harmless when it is not watching */
+/* Virtual loops: so much time passes without the process running. */
+void loop_lose(struct loop *loop, uint64_t us);
 /* Fills buf with random bytes: the system's generator; of a virtual loop, a seeded one (never for
  * keys). */
 void loop_random(struct loop *loop, void *buf, size_t len);

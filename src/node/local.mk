@@ -3,7 +3,7 @@
 libadit_a_SOURCES += \
 	src/node/admission.c src/node/direct.c src/node/exit.c src/node/greet.c src/node/listen.c \
 	src/node/listen.h \
-	src/node/lookup.c src/node/netwatch.c src/node/netwatch.h src/node/node.c src/node/node.h \
+	src/node/lookup.c src/node/node.c src/node/node.h \
 	src/node/node_int.h src/node/offer.c src/node/outlet.c src/node/peer.c src/node/ping.c \
 	src/node/reach.c src/node/route.c src/node/serve.c src/node/status.c
 

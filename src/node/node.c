@@ -38,13 +38,14 @@ static void on_proven(void *arg, struct pipe *pipe, struct handshake *handshake)
 
 static const struct listen_events listen_events = {.proven = on_proven};
 
-static void on_network_changed(void *arg)
+static void on_network_changed(void *arg, enum netwatch_what what)
 {
     struct node *node = arg;
     struct addr ours[REACH_MAX];
     size_t count = reach_local(node, ours, REACH_MAX);
     struct node_peer *peer, *next;
 
+    (void)what;
     if (node->stopping)
         return;
     HASH_ITER (hh, node->peers, peer, next)
@@ -177,6 +178,7 @@ struct node *node_new(struct loop *loop, const struct config *config, struct sta
     defer_init(&node->stop_check, on_stop_check, node);
     set_name(node, config);
     outlet_init(node);
+    node->netwatch = netwatch_new(loop, config->tun.device, on_network_changed, node);
     node->tls = tls_context_new(identity);
     r = node->tls ? 0 : ADIT_ECRYPTO;
     if (r < 0)
@@ -193,7 +195,6 @@ struct node *node_new(struct loop *loop, const struct config *config, struct sta
         node_free(node);
         return NULL;
     }
-    node->netwatch = netwatch_new(loop, on_network_changed, node);
     admission_watch(node);
     return node;
 }
@@ -266,6 +267,7 @@ void node_free(struct node *node)
     greet_cancel_all(node, NULL);
     listen_free(node->listen);
     netwatch_free(node->netwatch);
+    node->netwatch = NULL;
     front_free(node->front);
     HASH_ITER (hh, node->peers, peer, next) {
         node_peer_reset_scheduler(peer);

@@ -384,6 +384,40 @@ static void time_stopped_is_lost(void **state)
     close(fds[1]);
 }
 
+static void note_gap(void *arg, uint64_t lost_us)
+{
+    *(uint64_t *)arg += lost_us;
+}
+
+/* Who watches is told of a gap once, and not of what merely took a while. */
+static void a_gap_is_told(void **state)
+{
+    struct loop *loop = loop_new_virtual(1);
+    struct gap_watch one = {0}, two = {0};
+    uint64_t told[2] = {0, 0}, before = loop_now(loop);
+
+    (void)state;
+    gap_watch_add(loop, &one, note_gap, &told[0]);
+    gap_watch_add(loop, &two, note_gap, &told[1]);
+    loop_lose(loop, LOOP_GAP_US / 2);
+    loop_turn(loop, 0);
+    assert_int_equal(told[0], 0);
+    loop_lose(loop, 3 * LOOP_GAP_US);
+    loop_turn(loop, 0);
+    loop_turn(loop, 0);
+    assert_int_equal(told[0], 3 * LOOP_GAP_US);
+    assert_int_equal(told[1], 3 * LOOP_GAP_US);
+    assert_int_equal(loop_lost(loop), loop_now(loop) - before);
+    gap_watch_remove(&two);
+    gap_watch_remove(&two);
+    loop_lose(loop, LOOP_GAP_US);
+    loop_turn(loop, 0);
+    assert_int_equal(told[0], 4 * LOOP_GAP_US);
+    assert_int_equal(told[1], 3 * LOOP_GAP_US);
+    gap_watch_remove(&one);
+    loop_free(loop);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -398,6 +432,7 @@ int main(void)
         cmocka_unit_test(descriptors_wake_the_loop),
         cmocka_unit_test(next_gives_way_to_descriptors),
         cmocka_unit_test(time_stopped_is_lost),
+        cmocka_unit_test(a_gap_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
