@@ -104,10 +104,10 @@ class Web:
 
 class Dns:
     """A DNS server over UDP: names maps a name to a list of addresses. Others: NXDOMAIN; a name
-    mapped to None is never answered. `asked` counts (name, type)."""
+    mapped to None is never answered. `asked` counts (name, type); answers are good for ttl s."""
 
-    def __init__(self, t, names, ns=None, address=("127.0.0.1", 0)):
-        self.names, self.asked = names, collections.Counter()
+    def __init__(self, t, names, ns=None, address=("127.0.0.1", 0), ttl=30):
+        self.names, self.asked, self.ttl = names, collections.Counter(), ttl
         self.sock = within(ns, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         self.sock.bind(address)
         self.address = "%s:%d" % self.sock.getsockname()
@@ -143,7 +143,8 @@ class Dns:
         for text in self.names.get(name, ()):
             packed = ipaddress.ip_address(text).packed
             if kind == (1 if len(packed) == 4 else 28):
-                records += b"\xc0\x0c" + struct.pack("!HHIH", kind, 1, 30, len(packed)) + packed
+                records += b"\xc0\x0c" + struct.pack("!HHIH", kind, 1, self.ttl, len(packed))
+                records += packed
                 count += 1
         return (query[:2] + struct.pack("!HHHHH", 0x8580 | (0 if known else 3), 1, count, 0, 0)
                 + question + records)

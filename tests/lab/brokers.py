@@ -83,6 +83,10 @@ class Broker:
         """What a node with a ticket needs besides."""
         return [f"signal.ca_file={self.ca}"] if self.scheme in ("mqtts", "wss") else []
 
+    def forget_log(self):
+        """What it has logged so far is not awaited any more."""
+        self.p.log.next = len(self.p.log.lines)
+
     def await_log(self, pattern, seconds=20):
         """A line of the broker's log, counted from the last one awaited."""
         return self.p.expect_log(pattern, seconds)

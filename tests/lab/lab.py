@@ -16,7 +16,9 @@ from nets import ANY4, ANY6, Link, Namespace, Nat, Wire, veth
 from traffic import Traffic
 from world import Dns, Web
 
-__all__ = ["Lab", "Link", "Nat", "lab_test"]
+__all__ = ["LOOPBACK", "Lab", "Link", "Nat", "lab_test"]
+
+LOOPBACK = ("127.0.0.0/8", "::1/128")  # what an exit allows whose own host is the destination
 
 # Addresses that adit takes for public ones, and nobody's: 44.128/16 was set aside for tests by the
 # radio amateurs' network, 2e00::/16 is not given out. (Those for documentation are not public.)
@@ -99,7 +101,7 @@ class Lab:
     def dns(self):
         """A name server; from now on the hosts use it. dns.names: name -> addresses."""
         place = Place(self, "dns", None)
-        server = Dns(self.t, {}, ns=place.ns, address=(place.address(4), 53))
+        server = Dns(self.t, {}, ns=place.ns, address=(place.address(4), 53), ttl=1)
         self.resolv = self.t.write("resolv.conf", f"nameserver {place.address(4)}\n"
                                    "options timeout:1 attempts:2\n")
         return server
@@ -113,8 +115,13 @@ class Lab:
         function()
         return time.monotonic() - began
 
-    def measure(self, gateway, at=(0.4,), size=None, ways=("down",)):
-        return Measure(self, gateway, at, size, ways)
+    def measure(self, gateway, at=(0.4,), size=None, ways=("down",), to=None):
+        """Traffic through a gateway, to a server in the internet, or (to: a host) on the host of an
+        exit with allow=LOOPBACK: the exit's own connections break when its address changes."""
+        server = self.load_server
+        if to:
+            server = self.t.server(ns=to.ns)
+        return Measure(self, gateway, server, at, size, ways)
 
 
 def lines_for(families, *lines):
@@ -399,10 +406,10 @@ class Measure(Traffic):
     """Traffic through a gateway while things happen. finish() tells the longest silences, and how
     long after the network was there again."""
 
-    def __init__(self, lab, gateway, at, size, ways):
+    def __init__(self, lab, gateway, server, at, size, ways):
         t = lab.t
         size = size or (1 << 30 if t.long else 64 << 20)
-        super().__init__(t, lab.load_server, gateway, gateway.ns, size, at, ways)
+        super().__init__(t, server, gateway, gateway.ns, size, at, ways)
         self.lab, self.outages = lab, []
 
     def outage(self, seconds, off, on):

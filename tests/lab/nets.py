@@ -127,17 +127,17 @@ class Wire:
 
 
 class Nat:
-    """What a NAT does. tcp, udp: "MAPPING/FILTERING/PORTS" after RFC 4787; other keys of the
-    emulator by name, with `_' for `.'; raw keys in `keys'. The default is the usual home router."""
+    """What a NAT does. tcp, udp: "MAPPING/FILTERING/PORTS" after RFC 4787 (udp is as tcp if it is
+    not given); other keys of the emulator by name, with `_' for `.'. The default is the usual home
+    router. For IPv6 it is a firewall with the same filtering, and translates nothing."""
 
-    def __init__(self, tcp="ei/apd/preserve", udp="ei/apd/preserve", keys=(), **more):
-        self.tcp, self.udp = tcp, udp
-        self.keys = {"nat": "on"}
+    def __init__(self, tcp="ei/apd/preserve", udp=None, **more):
+        udp = udp or tcp
+        self.keys = {"nat": "on", "nat6": "firewall"}
         for kind, text in (("tcp", tcp), ("udp", udp)):
             for part, value in zip(("mapping", "filtering", "ports"), text.split("/"), strict=True):
                 self.keys[f"{kind}.{part}"] = value
         self.keys.update({k.replace("_", "."): v for k, v in more.items()})
-        self.keys.update(dict(keys))
 
     @staticmethod
     def kinds(ports=("preserve", "sequential", "random", "step:2")):
@@ -147,8 +147,8 @@ class Nat:
 
 
 class Link:
-    """What an access line does: delay, jitter, loss, rate, queue and so on, as the emulator has
-    them; up_loss is its up.loss."""
+    """What an access line does: delay and jitter in ms each way, loss in per cent, rate in bit/s
+    ("20m"), queue, and so on, as the emulator has them; up_loss is its up.loss."""
 
     def __init__(self, **keys):
         self.keys = {k.replace("_", "."): v for k, v in keys.items()}

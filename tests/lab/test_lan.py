@@ -3,8 +3,9 @@
 
 import time
 
-from harness import check, equal
+from harness import equal
 from lab import Nat, lab_test
+from world import Web
 
 
 @lab_test("lan: gateway and exit on one LAN, without any broker", families=(4, 6))
@@ -29,9 +30,16 @@ def public(lab):
     lab.measure(gateway, at=()).finish()
 
 
-@lab_test("lan: the exit's own network is closed to the gateway, the internet is not")
+@lab_test("lan: the exit's own network is closed to the gateway until it is allowed", families=(4,))
 def closed(lab):
     home = lab.site("home", nat=Nat())
-    e = home.host("e")
-    gateway = lab.site("gateway").host("g").gateway(e.exit())
-    check(gateway.running(), "it runs")
+    g, printer = home.host("g"), home.host("printer")
+    page = Web(lab.t, lab.web.root, ns=printer.ns, addresses=(printer.address(), "::1"), port=80)
+    url = f"http://{printer.bracketed()}/hello"
+    first = g.gateway(home.host("e").exit())
+    equal(g.fetch(first, lab.web.url("/hello")), "hello, world\n", "the internet")
+    code, _, err = lab.t.run("curl", "-sS", "--socks5-hostname", first.proxy, url, ns=g.ns, ok=False)
+    equal(code, 97, f"curl's exit code (97: the proxy refuses); it says {err}")
+    equal(page.requests, [], "requests to the printer")
+    second = g.gateway(home.host("e2").exit(allow=(f"{printer.address()}/32",)), name="second")
+    equal(g.fetch(second, url), "hello, world\n", "the printer, which this exit allows")

@@ -11,7 +11,7 @@ def each_kind(lab, wire, connect):
     """Calls connect() behind every kind of NAT; the slowest and the median are printed."""
     times = []
     for kind in Nat.kinds():
-        wire.set(Nat(tcp=kind, udp=kind).keys)
+        wire.set(Nat(kind).keys)
         wire.flush()
         try:
             times.append((lab.timed(connect), kind))
@@ -27,7 +27,7 @@ def each_kind(lab, wire, connect):
 @lab_test("nat: a gateway behind every kind of NAT reaches a public exit", timeout=180,
           families=(4,))
 def gateway_side(lab):
-    home = lab.site("home", nat=Nat(), link=Link(delay="5ms"))
+    home = lab.site("home", nat=Nat(), link=Link(delay=5))
     g = home.host("g")
     exit = lab.site("exit").host("e").exit()
     first = g.gateway(exit)
@@ -44,14 +44,14 @@ def gateway_side(lab):
 
 @lab_test("nat: a gateway behind a firewall for IPv6 reaches a public exit", families=(6,))
 def gateway_firewall(lab):
-    g = lab.site("home", nat=Nat(), link=Link(delay="5ms")).host("g")
+    g = lab.site("home", nat=Nat(), link=Link(delay=5)).host("g")
     gateway = g.gateway(lab.site("exit").host("e").exit())
     equal(g.fetch(gateway, lab.web.url("/hello")), PAGE, "a page")
 
 
 @lab_test("nat: a gateway behind its home's NAT and its carrier's", families=(4,))
 def carrier(lab):
-    home = lab.site("home", nat=[Nat(), Nat("apd/apd/random")], link=Link(delay="5ms"))
+    home = lab.site("home", nat=[Nat(), Nat("apd/apd/random")], link=Link(delay=5))
     g = home.host("g")
     gateway = g.gateway(lab.site("exit").host("e").exit())
     equal(g.fetch(gateway, lab.web.url("/hello")), PAGE, "a page")

@@ -8,9 +8,10 @@ import re
 import statistics
 import time
 
-from harness import await_true, check, equal
-from lab import Link, Nat, lab_test
+from harness import await_true, check, equal, read_exactly, socks5
+from lab import LOOPBACK, Link, Nat, lab_test
 from test_nat import PAGE, each_kind
+from world import within
 
 signal_test = functools.partial(lab_test, signalling=True)
 HARD = "apd/apd/random"
@@ -22,8 +23,8 @@ def page(lab, host, gateway, seconds=20):
 
 def hidden_exit(lab, brokers, link=None, exit_options=(), gateway_options=()):
     """An exit behind the hardest NAT and a gateway with a public address: (site, exit, gateway)."""
-    site = lab.site("exit", nat=Nat(HARD), link=link or Link(delay="5ms", rate="150mbit"))
-    exit = site.host("e").exit(*exit_options, brokers=brokers)
+    site = lab.site("exit", nat=Nat(HARD), link=link or Link(delay=5, rate="150m"))
+    exit = site.host("e").exit(*exit_options, brokers=brokers, allow=LOOPBACK)
     gateway = lab.site("gateway").host("g").gateway(exit, *gateway_options)
     return site, exit, gateway
 
@@ -65,7 +66,7 @@ def one_lan(lab):
              families=(4,))
 def reverse_kinds(lab):
     broker = lab.broker()
-    site = lab.site("exit", nat=Nat(), link=Link(delay="5ms"))
+    site = lab.site("exit", nat=Nat(), link=Link(delay=5))
     e, g = site.host("e"), lab.site("gateway").host("g")
     exit = e.exit(brokers=[broker])
     first = g.gateway(exit)
@@ -84,7 +85,7 @@ def reverse_kinds(lab):
 
 @signal_test("signal: exit behind its home's NAT and its carrier's", families=(4,))
 def reverse_carrier(lab):
-    site = lab.site("exit", nat=[Nat(), Nat(HARD)], link=Link(delay="5ms"))
+    site = lab.site("exit", nat=[Nat(), Nat(HARD)], link=Link(delay=5))
     exit = site.host("e").exit(brokers=[lab.broker()])
     g = lab.site("gateway").host("g")
     page(lab, g, g.gateway(exit))
@@ -97,10 +98,19 @@ def percentile(values, part):
     return values[min(len(values) - 1, math.ceil(len(values) * part) - 1)]
 
 
+def first_byte(lab, host, gateway):
+    """Asks for a page, as an application does, and waits for its first byte."""
+    reply, s = within(host.ns, lambda: socks5(gateway.socks, lab.origin.address(), 80))
+    equal(reply, 0, "SOCKS reply")
+    s.sendall(b"GET /hello HTTP/1.0\r\n\r\n")
+    equal(read_exactly(s, 1), b"H", "the first byte")
+    s.close()
+
+
 def first_bytes(lab, exit_nat, gateway_nat):
     """New processes for each: from the gateway's start to the first byte of a page. Every round
     trip between two of exit, gateway and broker takes 50 ms."""
-    far = Link(delay="12.5ms")
+    far = Link(delay=12.5)
     broker = lab.broker(link=far)
     e = lab.site("exit", nat=exit_nat, link=far).host("e")
     g = lab.site("gateway", nat=gateway_nat, link=far).host("g")
@@ -111,12 +121,13 @@ def first_bytes(lab, exit_nat, gateway_nat):
     exit.stop()
     whole, asked = [], []
     for _ in range(60 if lab.long else 15):
+        broker.forget_log()
         exit = e.exit(brokers=[broker], state=exit.state)
         broker.await_log(r"Sending SUBACK")
         began = time.monotonic()
         gateway = g.gateway(None, state=first.state)
         ready = time.monotonic()
-        page(lab, g, gateway)
+        first_byte(lab, g, gateway)
         whole.append(time.monotonic() - began)
         asked.append(time.monotonic() - ready)
         gateway.stop()
@@ -157,8 +168,8 @@ def broker_killed(lab):
              timeout=120, families=(4,))
 def broker_back(lab):
     broker = lab.broker()
-    site, _, gateway = hidden_exit(lab, [broker])
-    m = lab.measure(gateway)
+    site, exit, gateway = hidden_exit(lab, [broker])
+    m = lab.measure(gateway, to=exit.host)
     m.await_mark()
     broker.kill()
     m.outage(3, site.flush, broker.start)
@@ -276,10 +287,10 @@ def expired(lab):
 @signal_test("signal: the exit's address changes in mid transfer", families=(4, 6), timeout=120)
 def exit_renumbered(lab):
     e = lab.site("exit").host("e")
-    exit = e.exit(brokers=[lab.broker()])
-    g = lab.site("home", nat=Nat(HARD), link=Link(delay="10ms", rate="150mbit")).host("g")
+    exit = e.exit(brokers=[lab.broker()], allow=LOOPBACK)
+    g = lab.site("home", nat=Nat(HARD), link=Link(delay=10, rate="150m")).host("g")
     gateway = g.gateway(exit)
-    m = lab.measure(gateway)
+    m = lab.measure(gateway, to=e)
     m.await_mark()
     e.renumber()
     m.finish()
@@ -288,8 +299,8 @@ def exit_renumbered(lab):
 @signal_test("signal: the NAT of the exit forgets, then has another address", families=(4,),
              timeout=120)
 def exit_nat_moves(lab):
-    site, _, gateway = hidden_exit(lab, [lab.broker()])
-    m = lab.measure(gateway, at=(0.3, 0.6))
+    site, exit, gateway = hidden_exit(lab, [lab.broker()])
+    m = lab.measure(gateway, at=(0.3, 0.6), to=exit.host)
     m.await_mark()
     site.flush()
     m.await_mark()
@@ -310,10 +321,10 @@ def public_gateway_renumbered(lab):
 @signal_test("signal: both addresses change at once", families=(4, 6), timeout=120)
 def both_renumbered(lab):
     e = lab.site("exit").host("e")
-    exit = e.exit(brokers=[lab.broker()])
-    g = lab.site("home", link=Link(delay="10ms", rate="150mbit")).host("g")
+    exit = e.exit(brokers=[lab.broker()], allow=LOOPBACK)
+    g = lab.site("home", link=Link(delay=10, rate="150m")).host("g")
     gateway = g.gateway(exit)
-    m = lab.measure(gateway)
+    m = lab.measure(gateway, to=e)
     m.await_mark()
     e.renumber()
     g.renumber()
