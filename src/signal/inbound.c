@@ -80,7 +80,7 @@ static void answer(struct signal *signal, struct signal_broker *way, const struc
     pong->has_times = true;
     pong->about = ping->number;
     pong->received_us = pong->time_us; /* it is answered at once */
-    signal_send_by(signal, way, to, pong);
+    signal_send_by(signal, way, to, ping->has_pass ? ping->pass : NULL, pong);
 }
 
 static void refuse(struct signal *signal, struct signal_broker *way, const struct node_id *from,
@@ -124,6 +124,8 @@ static void on_ping(struct signal *signal, struct signal_broker *way, const stru
         signal->stats.limited++;
         return;
     }
+    if (ping->has_pass)
+        memcpy(peer->their_pass, ping->pass, sizeof(peer->their_pass));
     if (ping->has_challenge) {
         signal->stats.answered++;
         signal_message_init(signal, &pong, MESSAGE_PONG);

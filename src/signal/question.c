@@ -100,15 +100,17 @@ static void question_send(struct signal *signal, struct signal_peer *peer)
     if (!signal_has_way(signal, peer))
         return;
     signal_message_init(signal, &message, MESSAGE_PING);
-    message.has_challenge = true;
+    message.has_challenge = message.has_pass = true;
+    memcpy(message.pass, peer->pass, sizeof(message.pass));
     memcpy(message.challenge, question->challenge, sizeof(message.challenge));
     message.has_secret = signal->events->secret(signal->arg, &peer->id, message.secret);
     signal_fill_addrs(signal, &peer->id, &message);
     if (signal_send_all(signal, &peer->id, &message) == 0) {
         if (!question->first_sent)
             question->first_sent = now ? now : 1;
-        question->number = message.number;
-        question->sent_us = message.time_us;
+        question->pings[question->ping_count % PINGS_MAX].number = message.number;
+        question->pings[question->ping_count % PINGS_MAX].wall_us = message.time_us;
+        question->pings[question->ping_count++ % PINGS_MAX].at = now;
     }
     hash_wipe(&message, sizeof(message));
 }
@@ -141,6 +143,13 @@ struct signal_ask *signal_ask(struct signal *signal, const struct node_id *id, s
         question_open(signal, peer);
     question_plan(signal);
     return ask;
+}
+
+bool signal_can_ask(const struct signal *signal, const struct node_id *id)
+{
+    const struct signal_peer *peer = signal_peer_find(signal, id);
+
+    return signal_broker_count(signal) > 0 || (peer && peer->has_carrier);
 }
 
 void signal_ask_cancel(struct signal_ask *ask)
@@ -254,11 +263,29 @@ bool signal_is_invited(const struct signal *signal, const struct node_id *peer,
 
 /* --- What came --- */
 
+/* RFC 5905 section 8: there and back less what the peer took, and half the difference. Its clock,
+ * and what it says of it, may be anything. */
+static void measure(const struct signal *signal, const struct signal_question *question,
+                    const struct message *pong, struct signal_answer *answer)
+{
+    uint64_t now = loop_now(signal->loop), now_us = signal_wall_us(signal);
+
+    for (size_t i = 0; i < PINGS_MAX && i < question->ping_count && pong->has_times; i++) {
+        uint64_t there = pong->received_us - question->pings[i].wall_us;
+        uint64_t back = pong->time_us - now_us, took = pong->time_us - pong->received_us;
+        uint64_t passed = now - question->pings[i].at;
+
+        if (question->pings[i].number != pong->about)
+            continue;
+        answer->rtt_us = took < passed ? passed - took : 0;
+        answer->offset_us = (int64_t)there / 2 + (int64_t)back / 2;
+        return;
+    }
+}
+
 void question_answered(struct signal *signal, struct signal_peer *peer, const char *way,
                        const struct message *pong)
 {
-    struct signal_question *question = &peer->question;
-    uint64_t now_us = signal_wall_us(signal);
     struct signal_answer answer = {
         .code = pong->has_verdict ? pong->verdict : 0,
         .text = pong->text,
@@ -267,15 +294,7 @@ void question_answered(struct signal *signal, struct signal_peer *peer, const ch
         .way = way,
     };
 
-    /* RFC 5905 section 8: there and back less what the peer took, and half the difference. */
-    if (pong->has_times && pong->about == question->number) {
-        int64_t there = (int64_t)(pong->received_us - question->sent_us);
-        int64_t back = (int64_t)(pong->time_us - now_us);
-        int64_t rtt = there - back;
-
-        answer.rtt_us = rtt > 0 ? (uint64_t)rtt : 0;
-        answer.offset_us = there / 2 + back / 2;
-    }
+    measure(signal, &peer->question, pong, &answer);
     question_end(signal, peer, SIGNAL_ANSWERED, &answer, NULL);
     question_plan(signal);
 }

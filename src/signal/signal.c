@@ -179,16 +179,14 @@ void signal_fill_addrs(struct signal *signal, const struct node_id *peer, struct
 }
 
 /* Seals it. The length, or a negative error (logged). */
-static int seal(struct signal *signal, const struct node_id *to, const struct message *message,
-                uint8_t out[SEAL_BYTES_MAX])
+static int seal(struct signal *signal, const struct node_id *to, const uint8_t *pass,
+                const struct message *message, uint8_t out[SEAL_BYTES_MAX])
 {
-    const struct signal_peer *peer = signal_peer_find(signal, to);
     uint8_t bytes[MESSAGE_BYTES_MAX];
     int len = message_build(message, bytes);
 
     if (len >= 0)
-        len = seal_build(signal->options.identity, to, peer ? peer->their_pass : NULL, bytes,
-                         (size_t)len, out);
+        len = seal_build(signal->options.identity, to, pass, bytes, (size_t)len, out);
     if (len < 0)
         log_warn("event=signal-not-sent why=\"%s\"", err_text(len));
     hash_wipe(bytes, sizeof(bytes));
@@ -207,7 +205,7 @@ static int send_carried(const struct signal_peer *peer, const struct message *me
 }
 
 int signal_send_by(struct signal *signal, struct signal_broker *way, const struct node_id *to,
-                   const struct message *message)
+                   const uint8_t *pass, const struct message *message)
 {
     uint8_t packet[SEAL_BYTES_MAX];
     char topic[SIGNAL_TOPIC_BYTES];
@@ -217,7 +215,7 @@ int signal_send_by(struct signal *signal, struct signal_broker *way, const struc
         return send_carried(signal_peer_find(signal, to), message);
     if (!way->up)
         return -ENOTCONN;
-    len = seal(signal, to, message, packet);
+    len = seal(signal, to, pass, message, packet);
     if (len < 0)
         return len;
     signal_topic(to, topic);
@@ -229,10 +227,12 @@ int signal_send_all(struct signal *signal, const struct node_id *to, const struc
     uint8_t packet[SEAL_BYTES_MAX];
     char topic[SIGNAL_TOPIC_BYTES];
     int result = send_carried(signal_peer_find(signal, to), message), len;
+    const struct signal_peer *peer;
 
     if (!signal_is_up(signal))
         return result;
-    len = seal(signal, to, message, packet);
+    peer = signal_peer_find(signal, to); /* looked up anew: the carrier is the node's */
+    len = seal(signal, to, peer ? peer->their_pass : NULL, message, packet);
     if (len < 0)
         return result;
     signal_topic(to, topic);

@@ -103,6 +103,8 @@ struct signal_ask;
 struct signal_ask *signal_ask(struct signal *signal, const struct node_id *peer,
                               signal_answer_cb *cb, void *arg);
 void signal_ask_cancel(struct signal_ask *ask);
+/* Whether asking makes sense: there are brokers, up or not, or a session that carries messages. */
+bool signal_can_ask(const struct signal *signal, const struct node_id *peer);
 /* The peer has said welcome: asks it to connect to us, again and again until the question is
  * cancelled. 0, or -ENOTCONN: no way to it is up just now (it is tried again). */
 int signal_ask_dial(struct signal_ask *ask);

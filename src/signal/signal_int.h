@@ -64,11 +64,15 @@ struct signal_ask {
 };
 TAILQ_HEAD(signal_ask_list, signal_ask);
 
+#define PINGS_MAX 4
 /* A question that is out: all asks of a peer that are in ASK_ASKING share it. */
 struct signal_question {
     bool open;
     uint8_t challenge[MESSAGE_CHALLENGE_BYTES];
-    uint64_t number, sent_us;   /* of the first PING, and by our clock (since 1970) */
+    struct {
+        uint64_t number, wall_us, at; /* at: loop time */
+    } pings[PINGS_MAX];               /* those sent last, to measure by */
+    size_t ping_count;
     uint64_t since, first_sent; /* loop time; first_sent 0: by no way yet */
     uint64_t repeat_at;
 };
@@ -131,7 +135,7 @@ void signal_fill_addrs(struct signal *signal, const struct node_id *peer, struct
 /* Sends it by one broker (NULL: by the carrier), or by every way that is up. 0, or -ENOTCONN when
  * there is none. pass: NULL or what the recipient handed out. */
 int signal_send_by(struct signal *signal, struct signal_broker *way, const struct node_id *to,
-                   const struct message *message);
+                   const uint8_t *pass, const struct message *message);
 int signal_send_all(struct signal *signal, const struct node_id *to, const struct message *message);
 bool signal_has_way(const struct signal *signal, const struct signal_peer *peer);
 
