@@ -31,6 +31,7 @@
 #include "pipe/options.h"
 
 #define IDLE_US       (120 * SEC_US) /* an HTTP client between two requests */
+#define FAILED_LOG_US (600 * SEC_US) /* the same reason is told again */
 #define REPEAT_LOG_US (10 * SEC_US)  /* between two warnings of a kind */
 
 /* --- Waiting --- */
@@ -138,7 +139,8 @@ static void tunnel_reply(struct conn *conn, enum answer answer, const struct add
 
 static void tunnel_failed(struct conn *conn, enum answer answer)
 {
-    conn->front->stats.failed++;
+    if (conn->speaks != SPEAKS_HTTP) /* which notes it itself */
+        conn_note_failed(conn, answer, NULL);
     conn_forget_stream(conn); /* it ends by itself */
     tunnel_reply(conn, answer, NULL);
     conn_close(conn);
@@ -266,6 +268,31 @@ void conn_note_denied(struct conn *conn)
         addr_format_ip(&remote, buf);
     log_warn("event=credentials-refused from=%s total=%llu remedy=\"see gateway.users_file\"", buf,
              (unsigned long long)front->stats.denied);
+}
+
+const char *conn_note_failed(struct conn *conn, enum answer answer, const struct target *target)
+{
+    struct front *front = conn->front;
+    uint64_t now = loop_now(front->loop), hash = 14695981039346656037u;
+    const char *why;
+
+    front->stats.failed++;
+    if ((answer != ANSWER_NO_PATH && answer != ANSWER_NOT_EXIT && answer != ANSWER_PEER_LOST) ||
+        !front->outlet->why)
+        return NULL;
+    why = front->outlet->why(front->outlet, target);
+    if (!why || !why[0])
+        return NULL;
+    for (const char *at = why; *at; at++) /* FNV-1a */
+        hash = (hash ^ (uint8_t)*at) * 1099511628211u;
+    if (!front->failed_hash || now >= front->failed_logged + FAILED_LOG_US ||
+        (hash != front->failed_hash && now >= front->failed_logged + SEC_US)) {
+        front->failed_hash = hash;
+        front->failed_logged = now;
+        log_warn("event=requests-fail total=%llu why=\"%s\"",
+                 (unsigned long long)front->stats.failed, why);
+    }
+    return why;
 }
 
 static void on_client_message(struct pipe *client, const struct slice *data,

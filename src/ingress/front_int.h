@@ -83,6 +83,8 @@ struct front {
     struct conn_queue idle;     /* HTTP: between requests */
     struct front_stats stats;
     uint64_t denied_logged, full_logged; /* when; 0: never. Repeats are bounded */
+    uint64_t failed_logged;              /* why requests fail: when that was told last ... */
+    uint64_t failed_hash;                /* ... and what; 0: nothing yet */
 };
 
 /* --- front.c --- */
@@ -110,6 +112,9 @@ void conn_forward(struct conn *conn, struct slice *data);
 /* Counts and logs what a client did wrong. */
 void conn_note_malformed(struct conn *conn, const char *problem);
 void conn_note_denied(struct conn *conn);
+/* Counts a request that failed. Returns what is behind it in plain words, which it logs when that
+ * is news; NULL: the answer says all that is known. */
+const char *conn_note_failed(struct conn *conn, enum answer answer, const struct target *target);
 
 /* Takes a new client, whatever kind of pipe it is. */
 void front_accept(struct front *front, struct pipe *client);

@@ -416,7 +416,8 @@ void http_tunnel_reply(struct conn *conn, enum answer answer)
         pipe_write_copy(conn->client, established, sizeof established - 1);
         return;
     }
-    http_page_answer(&page, answer, &conn->http->target);
+    http_page_answer(&page, answer, &conn->http->target,
+                     conn_note_failed(conn, answer, &conn->http->target));
     struct slice slice = http_page_build(&page, true, false);
     pipe_write(conn->client, &slice);
 }

@@ -14,7 +14,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define HEAD_MAX_BYTES 512
+#define DETAILS_MAX_BYTES 400
+#define HEAD_MAX_BYTES    (512 + DETAILS_MAX_BYTES)
 
 static const char *reason_of(unsigned status)
 {
@@ -95,22 +96,39 @@ static const struct {
 };
 static_assert(sizeof answers / sizeof answers[0] == ANSWER_LAST + 1, "every answer has a page");
 
+/* As a string of structured fields (RFC 8941 3.3.3): printable ASCII, quoted. */
+static void format_details(const char *details, char out[DETAILS_MAX_BYTES])
+{
+    size_t len = (size_t)snprintf(out, DETAILS_MAX_BYTES, "; details=\"");
+
+    for (; *details && len < DETAILS_MAX_BYTES - 4; details++) {
+        if (*details == '"' || *details == '\\')
+            out[len++] = '\\';
+        out[len++] = *details >= ' ' && *details <= '~' ? *details : '?';
+    }
+    out[len++] = '"';
+    out[len] = '\0';
+}
+
 struct slice http_page_build(const struct http_page *page, bool close, bool to_head)
 {
     size_t text_len = strlen(page->text);
     struct block *block = block_new_sized(HEAD_MAX_BYTES + text_len);
     struct slice slice = {block, block_start(block), 0};
+    char details[DETAILS_MAX_BYTES] = "";
 
+    if (page->error && page->details)
+        format_details(page->details, details);
     int len = snprintf((char *)slice.data, HEAD_MAX_BYTES,
                        "HTTP/1.1 %u %s\r\n"
                        "Content-Type: %s\r\n"
                        "Content-Length: %zu\r\n"
                        "Cache-Control: no-store\r\n"
-                       "%s%s%s%s%s\r\n",
+                       "%s%s%s%s%s%s\r\n",
                        page->status, reason_of(page->status),
                        page->type ? page->type : "text/plain; charset=utf-8", text_len,
                        page->error ? "Proxy-Status: adit; error=" : "",
-                       page->error ? page->error : "", page->error ? "\r\n" : "",
+                       page->error ? page->error : "", details, page->error ? "\r\n" : "",
                        page->fields ? page->fields : "", close ? "Connection: close\r\n" : "");
     assert(len > 0 && len < HEAD_MAX_BYTES);
     slice.len = (size_t)len;
@@ -121,7 +139,8 @@ struct slice http_page_build(const struct http_page *page, bool close, bool to_h
     return slice;
 }
 
-void http_page_answer(struct http_page *page, enum answer answer, const struct target *target)
+void http_page_answer(struct http_page *page, enum answer answer, const struct target *target,
+                      const char *why)
 {
     char name[TARGET_TEXT_MAX];
 
@@ -130,8 +149,15 @@ void http_page_answer(struct http_page *page, enum answer answer, const struct t
     *page = (struct http_page){.status = answers[answer].status, .error = answers[answer].error};
     if (page->status == 503)
         page->fields = "Retry-After: 5\r\n";
-    snprintf(page->text, sizeof page->text, "adit: no connection to %s: %s.\n%s\n",
-             target_format(target, name), answer_text(answer), answers[answer].remedy);
+    page->details = why;
+    if (why)
+        snprintf(page->text, sizeof page->text,
+                 "adit: no connection to %s: %s.\nThe reason: %s.\n`adit status' on the gateway "
+                 "says more.\n",
+                 target_format(target, name), answer_text(answer), why);
+    else
+        snprintf(page->text, sizeof page->text, "adit: no connection to %s: %s.\n%s\n",
+                 target_format(target, name), answer_text(answer), answers[answer].remedy);
 }
 
 void http_page_problem(struct http_page *page, unsigned status, const char *problem)

@@ -14,9 +14,10 @@
 
 struct http_page {
     unsigned status;
-    const char *error;  /* a proxy error type (RFC 9209 2.3); NULL: no Proxy-Status field */
-    const char *fields; /* further fields, each with its CR LF; NULL: none */
-    const char *type;   /* Content-Type; NULL: plain text */
+    const char *details; /* what the field says of it; NULL: nothing */
+    const char *error;   /* a proxy error type (RFC 9209 2.3); NULL: no Proxy-Status field */
+    const char *fields;  /* further fields, each with its CR LF; NULL: none */
+    const char *type;    /* Content-Type; NULL: plain text */
     char text[HTTP_PAGE_TEXT_MAX];
 };
 
@@ -24,7 +25,10 @@ struct http_page {
 struct slice http_page_build(const struct http_page *page, bool close, bool to_head);
 
 /* Pages: each fills *page. */
-void http_page_answer(struct http_page *page, enum answer answer, const struct target *target);
+/* why: what is behind it, in plain words (struct outlet); lent until the page is built; NULL: not
+ * known. */
+void http_page_answer(struct http_page *page, enum answer answer, const struct target *target,
+                      const char *why);
 void http_page_problem(struct http_page *page, unsigned status, const char *problem);
 void http_page_upstream(struct http_page *page, const char *error, const char *problem);
 void http_page_credentials(struct http_page *page);

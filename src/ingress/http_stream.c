@@ -39,9 +39,9 @@ static void respond_answer(struct conn *conn, enum answer answer)
 {
     struct http_page page;
 
-    conn->front->stats.failed++;
     conn->http->reusable = false;
-    http_page_answer(&page, answer, &conn->http->target);
+    http_page_answer(&page, answer, &conn->http->target,
+                     conn_note_failed(conn, answer, &conn->http->target));
     http_respond(conn, &page);
 }
 

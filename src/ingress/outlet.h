@@ -27,6 +27,11 @@ struct outlet {
      * NULL: refused at once, *why says why, and cb never fires. */
     struct pipe *(*open)(struct outlet *outlet, const struct target *target, const char *user,
                          outlet_answer_cb *cb, void *arg, enum answer *why);
+
+    /* Why streams to this target (NULL: to any) get no path or are refused by the exit at present,
+     * in plain words with the remedy; one line, good until the next call. NULL: nothing is known.
+     * May be NULL itself. */
+    const char *(*why)(struct outlet *outlet, const struct target *target);
 };
 
 #endif

@@ -466,7 +466,7 @@ static void pages(void **state)
     target_parse("example.com:80", &target);
     addr_parse("127.0.0.1:1080", &at);
     for (int answer = 1; answer <= ANSWER_LAST + 1; answer++) {
-        http_page_answer(&page, (enum answer)answer, &target);
+        http_page_answer(&page, (enum answer)answer, &target, NULL);
         assert_in_range(page.status, 400, 504);
         assert_non_null(strstr(page.text, "example.com:80"));
         struct slice slice = http_page_build(&page, answer % 2, false);
@@ -478,6 +478,24 @@ static void pages(void **state)
         assert_int_equal(head.close, answer % 2);
         slice_drop(&slice);
     }
+    /* What is behind it is in the text, and quoted in the field. */
+    http_page_answer(&page, ANSWER_NO_PATH, &target, "the exit `home' said \"no\\\\yes\"\xc3\xa4");
+    assert_non_null(strstr(page.text, "The reason: the exit `home' said \"no"));
+    struct slice built = http_page_build(&page, true, false);
+    static const char field[] = "Proxy-Status: adit; error=destination_unavailable; details=\"the "
+                                "exit `home' said \\\"no\\\\\\\\yes\\\"\?\?\"\r\n";
+    assert_non_null(memmem(built.data, built.len, field, sizeof field - 1));
+    slice_drop(&built);
+    char reason[2000];
+    memset(reason, '"', sizeof reason);
+    reason[sizeof reason - 1] = '\0';
+    http_page_answer(&page, ANSWER_NO_PATH, &target, reason);
+    built = http_page_build(&page, true, false);
+    struct http_head cut;
+    ssize_t whole = http_response_parse(built.data, built.len, &cut);
+    assert_true(whole > 0);
+    assert_int_equal((size_t)whole + cut.length, built.len);
+    slice_drop(&built);
     http_page_pac(&page, &at);
     assert_non_null(strstr(page.text, "PROXY 127.0.0.1:1080"));
     assert_null(strstr(page.text, "; DIRECT"));
