@@ -9,3 +9,8 @@ tests_unit_test_message_SOURCES = tests/unit/test_message.c
 
 fuzz_targets += tests/fuzz/fuzz-message
 tests_fuzz_fuzz_message_SOURCES = tests/fuzz/fuzz_message.c
+
+libadit_a_SOURCES += src/signal/url.c src/signal/url.h src/signal/forwarder.c src/signal/forwarder.h
+libadit_a_SOURCES += src/signal/paho.c src/signal/paho.h src/signal/broker.c
+check_PROGRAMS += tests/unit/test-broker
+tests_unit_test_broker_SOURCES = tests/unit/test_broker.c

@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Theory of operation
+ *
+ * Paho keeps all its connections in one pair of threads, with one lock, and with static variables
+ * for what belongs to a connection. What that means was tried with 1.3.12, two clients and a
+ * broker that works well alone:
+ *
+ * - While one client waits for a proxy's answer, the other neither sends nor receives: messages
+ *   stood still for 10 s, and MQTTAsync_destroy() for 3 s of them. (The forwarder answers at once,
+ *   but only as fast as our loop turns.)
+ * - A broker that sends a part of a WebSocket frame and stops silences the other WebSocket client
+ *   for good: the half frame is kept in one static buffer for all connections. There is no way
+ *   round this from outside.
+ *
+ * Besides, it is a parser of whatever strangers send, in the process that holds this node's key;
+ * and ending a client waits for locks, ending the process for threads. So each connection to a
+ * broker is a process of its own: fork(2) of this one, which has no thread but the loop's; it keeps
+ * nothing open but a socket pair and standard error, leaves no core file, cannot be traced, gains
+ * no privileges, and is ended by SIGKILL, or by itself when the socket is closed. It lives for one
+ * connection: whatever goes wrong, the next starts from nothing.
+ *
+ * In that process the first thread waits for records to publish; Paho's threads call back, and each
+ * call writes one record, never waiting: the socket's buffer is the queue of messages (some 256 of
+ * the usual size). When it is full, messages are dropped and counted; the count goes with the next
+ * one. Nothing is shared between the threads but that counter.
+ *
+ * The session is clean, QoS 0, without a will; the client identifier is random, so that a broker
+ * learns nothing from it.
+ */
+#include "signal/paho.h"
+
+#include <MQTTAsync.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "signal/forwarder.h"
+
+#define SOCKET_FD     3
+#define SOCKET_BUFFER (192 * 1024)
+#define BUFFERED_MAX  64                 /* messages that wait in Paho to be sent */
+#define MEMORY_BYTES  (64 * 1024 * 1024) /* more than now: a packet may say it has 256 MiB */
+#define URI_BYTES     (BROKER_NAME_BYTES + BROKER_PATH_MAX)
+#define TLS_TEXT_MAX  BROKER_TEXT_MAX
+
+/* The process's own; there is one connection in it. */
+struct child {
+    const struct paho_options *options;
+    MQTTAsync handle;
+    atomic_uint dropped;
+    atomic_bool is_up;
+    char tls[TLS_TEXT_MAX + 1]; /* OpenSSL's last error; written and read under Paho's lock */
+};
+
+/* --- Records --- */
+
+/* Drops it when the other side is slow or gone. */
+static bool put_record(const void *bytes, size_t len)
+{
+    return send(SOCKET_FD, bytes, len, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)len;
+}
+
+static void put_down(enum paho_end end, const char *text)
+{
+    uint8_t record[2 + BROKER_TEXT_MAX] = {PAHO_DOWN, (uint8_t)end};
+    size_t len = text ? strnlen(text, BROKER_TEXT_MAX) : 0;
+
+    if (len)
+        memcpy(record + 2, text, len);
+    put_record(record, 2 + len);
+}
+
+/* --- Called by Paho, on its threads --- */
+
+static int on_message(void *arg, char *topic, int topic_len, MQTTAsync_message *message)
+{
+    struct child *child = arg;
+    uint8_t record[PAHO_HEAD_BYTES + BROKER_MESSAGE_MAX] = {PAHO_MESSAGE};
+    uint32_t dropped = atomic_load(&child->dropped);
+
+    (void)topic_len;
+    memcpy(record + 1, &dropped, sizeof(dropped));
+    if (message->payloadlen < 0 || message->payloadlen > BROKER_MESSAGE_MAX) {
+        atomic_fetch_add(&child->dropped, 1);
+    } else {
+        memcpy(record + PAHO_HEAD_BYTES, message->payload, (size_t)message->payloadlen);
+        if (!put_record(record, PAHO_HEAD_BYTES + (size_t)message->payloadlen))
+            atomic_fetch_add(&child->dropped, 1);
+    }
+    MQTTAsync_freeMessage(&message);
+    MQTTAsync_free(topic);
+    return 1;
+}
+
+static void on_lost(void *arg, char *why)
+{
+    (void)arg;
+    (void)why;
+    put_down(PAHO_LOST, NULL);
+}
+
+static void on_subscribed(void *arg, MQTTAsync_successData *data)
+{
+    struct child *child = arg;
+    const uint8_t record = PAHO_UP;
+
+    (void)data;
+    atomic_store(&child->is_up, true);
+    put_record(&record, 1);
+}
+
+static void on_not_subscribed(void *arg, MQTTAsync_failureData *data)
+{
+    (void)arg;
+    put_down(data && data->code == 0x80 ? PAHO_NO_SUBSCRIPTION : PAHO_FAILED, NULL);
+}
+
+static void on_connected(void *arg, MQTTAsync_successData *data)
+{
+    struct child *child = arg;
+    MQTTAsync_responseOptions options = MQTTAsync_responseOptions_initializer;
+
+    (void)data;
+    options.context = child;
+    options.onSuccess = on_subscribed;
+    options.onFailure = on_not_subscribed;
+    if (MQTTAsync_subscribe(child->handle, child->options->topic, 0, &options) != MQTTASYNC_SUCCESS)
+        put_down(PAHO_BROKEN, "it does not subscribe");
+}
+
+static void on_not_connected(void *arg, MQTTAsync_failureData *data)
+{
+    static const uint8_t ends[] = {[1] = PAHO_REJECTED,
+                                   [2] = PAHO_REJECTED,
+                                   [3] = PAHO_BUSY,
+                                   [4] = PAHO_BAD_LOGIN,
+                                   [5] = PAHO_FORBIDDEN};
+    struct child *child = arg;
+    int code = data ? data->code : MQTTASYNC_FAILURE;
+
+    if (code > 0 && code < (int)sizeof(ends))
+        put_down((enum paho_end)ends[code], NULL);
+    else if (code > 0)
+        put_down(PAHO_REJECTED, NULL);
+    else
+        put_down(PAHO_FAILED, child->tls);
+}
+
+/* One line of OpenSSL's error queue: "...:error:CODE:LIBRARY:FUNCTION:REASON:FILE:LINE:...". */
+static int on_tls_error(const char *text, size_t len, void *arg)
+{
+    struct child *child = arg;
+
+    snprintf(child->tls, sizeof(child->tls), "%.*s", (int)len, text);
+    return 1;
+}
+
+/* --- The process --- */
+
+static void start_client(struct child *child)
+{
+    static const char *const schemes[] = {"tcp", "ssl", "ws", "wss"}; /* as Paho calls them */
+    const struct paho_options *options = child->options;
+    const struct broker_url *url = options->url;
+    MQTTAsync_createOptions create = MQTTAsync_createOptions_initializer;
+    MQTTAsync_connectOptions connect = MQTTAsync_connectOptions_initializer;
+    MQTTAsync_connectOptions websocket = MQTTAsync_connectOptions_initializer_ws;
+    MQTTAsync_SSLOptions tls = MQTTAsync_SSLOptions_initializer;
+    char http[FORWARDER_PROXY_BYTES + 8], https[FORWARDER_PROXY_BYTES + 8];
+    char uri[URI_BYTES], at[TARGET_TEXT_MAX], id[2 * sizeof(options->client_id) + 1];
+
+    snprintf(uri, sizeof(uri), "%s://%s%s", schemes[url->scheme], target_format(&url->at, at),
+             url->path);
+    /* ws and mqtt take the one, wss and mqtts the other, each with its own prefix */
+    snprintf(http, sizeof(http), "http://%s", options->proxy);
+    snprintf(https, sizeof(https), "https://%s", options->proxy);
+    for (size_t i = 0; i < sizeof(options->client_id); i++)
+        snprintf(id + 2 * i, 3, "%02x", options->client_id[i]);
+    create.MQTTVersion = MQTTVERSION_3_1_1;
+    create.maxBufferedMessages = BUFFERED_MAX;
+    tls.verify = 1;
+    tls.trustStore = options->ca_file;
+    tls.ssl_error_cb = on_tls_error;
+    tls.ssl_error_context = child;
+    if (broker_url_is_websocket(url))
+        connect = websocket;
+    connect.MQTTVersion = MQTTVERSION_3_1_1;
+    connect.cleansession = 1;
+    connect.keepAliveInterval = (int)options->keepalive_s;
+    connect.connectTimeout = (int)options->connect_s;
+    connect.username = url->has_user ? url->user : NULL;
+    connect.password = url->has_password ? url->password : NULL;
+    connect.httpProxy = http;
+    connect.httpsProxy = https;
+    connect.ssl = broker_url_is_secure(url) ? &tls : NULL;
+    connect.context = child;
+    connect.onSuccess = on_connected;
+    connect.onFailure = on_not_connected;
+    if (MQTTAsync_createWithOptions(&child->handle, uri, id, MQTTCLIENT_PERSISTENCE_NONE, NULL,
+                                    &create) != MQTTASYNC_SUCCESS ||
+        MQTTAsync_setCallbacks(child->handle, child, on_lost, on_message, NULL) !=
+            MQTTASYNC_SUCCESS ||
+        MQTTAsync_connect(child->handle, &connect) != MQTTASYNC_SUCCESS)
+        put_down(PAHO_BROKEN, "it does not start");
+}
+
+static void publish(struct child *child, const uint8_t *record, size_t len)
+{
+    char topic[BROKER_TOPIC_MAX + 1];
+    size_t topic_len = len >= 2 ? record[1] : 0;
+
+    if (len < 2 + topic_len || record[0] != PAHO_PUBLISH || topic_len > BROKER_TOPIC_MAX ||
+        !atomic_load(&child->is_up))
+        return;
+    memcpy(topic, record + 2, topic_len);
+    topic[topic_len] = '\0';
+    MQTTAsync_send(child->handle, topic, (int)(len - 2 - topic_len), record + 2 + topic_len, 0, 0,
+                   NULL);
+}
+
+static void limit(void)
+{
+    const struct rlimit none = {0, 0};
+
+    prctl(PR_SET_NAME, "adit-broker");
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    prctl(PR_SET_DUMPABLE, 0);
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    setrlimit(RLIMIT_CORE, &none);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    unsigned long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "re");
+
+    /* size resident shared text lib data dt: proc(5) */
+    if (file && fscanf(file, "%*u %*u %*u %*u %*u %lu", &pages) == 1) {
+        const rlim_t bytes = (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE) + MEMORY_BYTES;
+        const struct rlimit data = {bytes, bytes};
+
+        setrlimit(RLIMIT_DATA, &data);
+    }
+    if (file)
+        fclose(file);
+#endif
+}
+
+__attribute__((noreturn)) static void child_main(const struct paho_options *options, int fd)
+{
+    struct child child = {.options = options};
+    uint8_t record[PAHO_RECORD_BYTES];
+    struct sigaction action = {.sa_handler = SIG_DFL};
+    sigset_t none;
+    ssize_t len;
+
+    /* The loop's handlers, and descriptors that it shares with us, are none of our business. Those
+     * who end the program end us by closing the socket. */
+    for (int number = 1; number < NSIG; number++)
+        sigaction(number, &action, NULL);
+    action.sa_handler = SIG_IGN;
+    sigaction(SIGPIPE, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGHUP, &action, NULL);
+    sigaction(SIGUSR1, &action, NULL);
+    sigaction(SIGUSR2, &action, NULL);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    int null = open("/dev/null", O_RDWR);
+    if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 ||
+        (fd != SOCKET_FD && dup2(fd, SOCKET_FD) < 0))
+        _exit(1);
+    close_range(SOCKET_FD + 1, ~0U, 0);
+    fcntl(SOCKET_FD, F_SETFL, fcntl(SOCKET_FD, F_GETFL) & ~O_NONBLOCK);
+    limit();
+    start_client(&child);
+    do {
+        len = recv(SOCKET_FD, record, sizeof(record), 0);
+        if (len > 0)
+            publish(&child, record, (size_t)len);
+    } while (len > 0 || (len < 0 && errno == EINTR));
+    _exit(0);
+}
+
+/* --- This side --- */
+
+int paho_start(const struct paho_options *options, int *fd, pid_t *pid)
+{
+    const int size = SOCKET_BUFFER;
+    sigset_t all, before;
+    int fds[2];
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0)
+        return -errno;
+    for (int i = 0; i < 2; i++)
+        setsockopt(fds[i], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+    fflush(NULL);
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &before); /* no handler of ours may run in the child */
+    *pid = fork();
+    if (*pid == 0)
+        child_main(options, fds[1]);
+    int error = *pid < 0 ? -errno : 0;
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    close(fds[1]);
+    if (error) {
+        close(fds[0]);
+        return error;
+    }
+    *fd = fds[0];
+    return 0;
+}
+
+void paho_kill(pid_t pid)
+{
+    kill(pid, SIGKILL);
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+}
