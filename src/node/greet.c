@@ -23,8 +23,9 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "node/node_int.h"
+#include "node/forward.h"
 #include "pipe/tls.h"
+#include "strategy/reverse.h"
 
 struct greeting {
     LIST_ENTRY(greeting) link;
@@ -35,6 +36,8 @@ struct greeting {
     uint8_t instance[INSTANCE_BYTES]; /* what we announced */
     const char *label;
     int rank;
+    bool is_guest; /* we dialled since the peer asked us to: it may have to enrol */
+    bool is_host;  /* the peer dialled since we asked it to */
     struct pipe *pipe;
     uint64_t since;
 };
@@ -159,42 +162,81 @@ static struct greeting *greeting_new(struct node *node, struct node_peer *peer, 
     return greeting;
 }
 
-static void settle(struct node_peer *peer, enum scheduler_verdict verdict, const char *text)
+/* Only what the scheduler has found is its business. */
+static void settle(const struct greeting *greeting, enum scheduler_verdict verdict,
+                   const char *text)
 {
-    if (peer->scheduler)
+    struct node_peer *peer = greeting->peer;
+
+    if (!greeting->handshake && !greeting->is_guest && peer->scheduler)
         scheduler_settle(peer->scheduler, verdict, text);
+}
+
+/* The ticket's secret, where the peer has proven its key and we still need it. */
+static void fill_secret(const struct node_peer *peer, struct hello *hello)
+{
+    if (!peer->ticket || !peer->ticket->has_secret || peer->enrolled)
+        return;
+    hello->has_secret = true;
+    memcpy(hello->secret, peer->ticket->secret, HELLO_SECRET_BYTES);
+}
+
+static void dial_greet(struct greeting *greeting, struct hello *hello)
+{
+    struct node_peer *peer = greeting->peer;
+
+    memcpy(greeting->instance, peer->instance, INSTANCE_BYTES);
+    greeting->exchange =
+        hello_start(greeting->pipe, hello, NODE_GREETING_US, &hello_events, greeting);
+    explicit_bzero(hello, sizeof(*hello));
+    if (greeting->exchange)
+        return;
+    pipe_abort(greeting->pipe, -ENOMEM);
+    settle(greeting, SCHEDULER_FAILED, "the connection was lost");
+    greeting_free(greeting);
 }
 
 void greet_as_dialler(struct node_peer *peer, struct pipe *pipe, const char *label, int rank,
                       const char *candidate)
 {
-    struct node *node = peer->node;
     struct session *session = node_peer_session(peer);
-    struct greeting *greeting = session ? greeting_new(node, peer, pipe) : NULL;
+    struct greeting *greeting = session ? greeting_new(peer->node, peer, pipe) : NULL;
     struct hello hello;
 
     (void)candidate;
     if (!greeting) {
         pipe_abort(pipe, -ENOMEM);
-        settle(peer, SCHEDULER_FAILED, "out of memory");
+        if (peer->scheduler)
+            scheduler_settle(peer->scheduler, SCHEDULER_FAILED, "out of memory");
         return;
     }
     greeting->label = label;
     greeting->rank = rank;
     fill_hello(peer, &hello);
-    memcpy(greeting->instance, peer->instance, INSTANCE_BYTES);
-    /* Only now, when the peer has proven its key, may it see the secret. */
-    if (peer->ticket && peer->ticket->has_secret && !peer->enrolled) {
-        hello.has_secret = true;
-        memcpy(hello.secret, peer->ticket->secret, HELLO_SECRET_BYTES);
-    }
-    greeting->exchange = hello_start(pipe, &hello, NODE_GREETING_US, &hello_events, greeting);
-    explicit_bzero(&hello, sizeof(hello));
-    if (!greeting->exchange) {
+    fill_secret(peer, &hello); /* only now, when the peer has proven its key */
+    dial_greet(greeting, &hello);
+}
+
+void greet_as_guest(struct node_peer *peer, struct pipe *pipe,
+                    const uint8_t token[HELLO_TOKEN_BYTES])
+{
+    struct session *session = node_peer_session(peer);
+    struct greeting *greeting = session ? greeting_new(peer->node, peer, pipe) : NULL;
+    struct hello hello;
+
+    if (!greeting) {
         pipe_abort(pipe, -ENOMEM);
-        settle(peer, SCHEDULER_FAILED, "the connection was lost");
-        greeting_free(greeting);
+        node_peer_release(peer);
+        return;
     }
+    greeting->label = strategy_reverse.name;
+    greeting->is_guest = true;
+    fill_hello(peer, &hello);
+    if (peer->node->roles & NODE_EXIT)
+        hello.flags |= HELLO_OFFERS_EXIT; /* if it is not admitted now, it will be */
+    hello.has_token = true;
+    memcpy(hello.token, token, sizeof(hello.token));
+    dial_greet(greeting, &hello);
 }
 
 void greet_as_responder(struct node *node, struct pipe *pipe, struct handshake *handshake)
@@ -249,7 +291,12 @@ static enum close_code received_as_responder(struct greeting *greeting, const st
     greeting->peer = peer;
     peer->greetings++;
     fill_hello(peer, mine);
+    fill_secret(peer, mine); /* a caller has proven its key too */
     memcpy(greeting->instance, peer->instance, INSTANCE_BYTES);
+    if (theirs->has_token && node->signal && signal_is_invited(node->signal, id, theirs->token))
+        greeting->is_host = true;
+    if (greeting->is_host)
+        greeting->label = strategy_reverse.name;
     return CLOSE_OK;
 }
 
@@ -259,7 +306,9 @@ static enum close_code on_received(void *arg, struct pipe *pipe, const struct he
     struct greeting *greeting = arg;
 
     *text = NULL;
-    return mine ? received_as_responder(greeting, tls_peer(pipe), theirs, mine) : CLOSE_OK;
+    if (mine)
+        return received_as_responder(greeting, tls_peer(pipe), theirs, mine);
+    return greeting->is_guest ? admission_judge(greeting->node, tls_peer(pipe), theirs) : CLOSE_OK;
 }
 
 static void remember_brokers(struct node_peer *peer)
@@ -287,7 +336,8 @@ static void remember(struct node_peer *peer, const struct hello *theirs)
         log_warn("event=peer-not-kept peer=%s remedy=\"the state directory must be writable and "
                  "have room\"",
                  peer->label);
-    addr_format(&peer->worked, text[count++]);
+    if (addr_is_set(&peer->worked))
+        addr_format(&peer->worked, text[count++]);
     for (size_t i = 0; peer->ticket && i < peer->ticket->reach_count; i++)
         target_format(&peer->ticket->reach[i], text[count++]);
     for (size_t i = 0; i < theirs->addr_count; i++)
@@ -314,10 +364,11 @@ static void remember(struct node_peer *peer, const struct hello *theirs)
     remember_brokers(peer);
 }
 
-static void learn(struct node_peer *peer, struct pipe *pipe, const struct hello *theirs,
-                  bool dialled)
+static void learn(const struct greeting *greeting, struct pipe *pipe, const struct hello *theirs)
 {
+    struct node_peer *peer = greeting->peer;
     struct node *node = peer->node;
+    bool dialled = !greeting->handshake;
 
     pipe_addrs(pipe, NULL, &peer->seen);
     peer->seen = addr_unmap(&peer->seen);
@@ -325,17 +376,18 @@ static void learn(struct node_peer *peer, struct pipe *pipe, const struct hello 
     memcpy(peer->hello_addrs, theirs->addrs, sizeof(peer->hello_addrs));
     peer->is_refused = false;
     peer->refusal[0] = '\0';
-    if (dialled) {
+    if (dialled)
         peer->worked = peer->seen;
-        if (peer->is_exit) {
-            peer->enrolled = true;
-            remember(peer, theirs);
-            if (!(theirs->flags & HELLO_OFFERS_EXIT)) {
-                snprintf(peer->refusal, sizeof(peer->refusal), "%s",
-                         "the peer is not an exit, or has not admitted this node: ask its owner "
-                         "for a ticket");
-                log_warn("event=not-an-exit peer=%s problem=\"%s\"", peer->label, peer->refusal);
-            }
+    /* Only a caller that has an exit to offer says so: a responder knows whom it has admitted, and
+     * so does a guest. */
+    if (peer->is_exit && (dialled || theirs->flags & HELLO_OFFERS_EXIT)) {
+        peer->enrolled = true;
+        remember(peer, theirs);
+        if (!(theirs->flags & HELLO_OFFERS_EXIT)) {
+            snprintf(peer->refusal, sizeof(peer->refusal), "%s",
+                     "the peer is not an exit, or has not admitted this node: ask its owner "
+                     "for a ticket");
+            log_warn("event=not-an-exit peer=%s problem=\"%s\"", peer->label, peer->refusal);
         }
     }
     node_peer_refresh(peer);
@@ -368,22 +420,25 @@ static void on_done(void *arg, struct pipe *pipe, const struct hello *theirs)
     }
     if (!ours) {
         pipe_abort(pipe, -ECANCELED);
-        if (dialled)
-            settle(peer, SCHEDULER_FAILED, "the session was replaced meanwhile");
+        settle(greeting, SCHEDULER_FAILED, "the session was replaced meanwhile");
         greeting_free(greeting);
         return;
     }
-    learn(peer, pipe, theirs, dialled);
+    learn(greeting, pipe, theirs);
     log_info("event=path-up peer=%s strategy=%s by=%s addr=%s ms=%llu", peer->label, label,
              dialled ? "us" : "peer", addr_format(&peer->seen, text), ms);
     /* The session listens first: one that is added behind another listener, from within this
      * message, may be given the message too. */
-    if (session_add_path(session, pipe, theirs, label, rank) == 0 && dialled)
-        settle(peer, SCHEDULER_TAKEN, NULL);
+    if (session_add_path(session, pipe, theirs, label, rank) == 0)
+        settle(greeting, SCHEDULER_TAKEN, NULL);
     watch_path(node, pipe);
     peer->doubt_until = 0;
+    if (greeting->is_host && peer->scheduler)
+        scheduler_note(peer->scheduler, label);
+    finder_session_changed(peer);
     node_peer_update(peer);
     ping_path_up(peer);
+    forwards_path_up(peer);
     greeting_free(greeting);
 }
 
@@ -394,13 +449,19 @@ static void on_failed(void *arg, int why, enum close_code code, const char *text
 
     if (!greeting->handshake) {
         bool refused = why == -EACCES && code != CLOSE_OK && code != CLOSE_LIMIT;
+        bool again = refused && peer->is_refused && strcmp(peer->refusal, text) == 0;
 
-        log_at(refused ? LOG_WARN : LOG_INFO, "event=path-refused peer=%s strategy=%s why=\"%s\"",
+        /* Whom we use, of that trouble.c warns. */
+        log_at(again ? LOG_DEBUG : LOG_INFO, "event=path-refused peer=%s strategy=%s why=\"%s\"",
                peer->label, greeting->label, text);
         watch_path(greeting->node, greeting->pipe); /* it may take a while to close */
-        settle(peer, refused ? SCHEDULER_REFUSED : SCHEDULER_FAILED, text);
+        settle(greeting, refused ? SCHEDULER_REFUSED : SCHEDULER_FAILED, text);
         if (refused)
             node_peer_refused(peer, text);
+        /* Nothing was promised to a guest's host. */
+        if (greeting->is_guest && !peer->is_exit && peer->session &&
+            !session_has_path(peer->session) && session_stream_count(peer->session) == 0)
+            session_fail(peer->session, -ECONNABORTED, text);
     } else {
         log_debug("event=greeting-failed peer=%s why=\"%s\"", peer ? peer->label : "-", text);
         listen_refused(greeting->handshake, greeting->pipe);

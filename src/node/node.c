@@ -8,6 +8,8 @@
  *     peer.c                    has the sessions      -> scheduler  is told when a path is wanted
  *     sessions                  give peers' streams   -> serve.c    links them to egress
  *     front ends                ask for streams       -> outlet.c   opens them towards the exit
+ *     signal                    says where peers are  -> finder.c   tells the schedulers
+ *                               passes on requests    -> invite.c   connects to who asked
  *
  * Roles: an exit must be able to listen; a gateway listens for peers too (its exit may call back),
  * but does without where it cannot.
@@ -45,11 +47,12 @@ static void on_network_changed(void *arg, enum netwatch_what what)
     size_t count = reach_local(node, ours, REACH_MAX);
     struct node_peer *peer, *next;
 
-    (void)what;
     if (node->stopping)
         return;
     HASH_ITER (hh, node->peers, peer, next)
         node_peer_network_changed(peer, ours, count);
+    if (what != NETWATCH_ROUTES)
+        finder_network_changed(node);
 }
 
 /* --- Beginning --- */
@@ -171,6 +174,7 @@ struct node *node_new(struct loop *loop, const struct config *config, struct sta
     node->started = loop_now(loop);
     node->pool.limit = config->session.memory;
     LIST_INIT(&node->greetings);
+    LIST_INIT(&node->invitations);
     LIST_INIT(&node->paths);
     LIST_INIT(&node->pings);
     timer_init(&node->stop_timer, on_stop_timer, node);
@@ -187,6 +191,8 @@ struct node *node_new(struct loop *loop, const struct config *config, struct sta
         set_env(node, config);
     if (r == 0)
         r = open_listen(node, errbuf, errlen);
+    if (r == 0 && (r = finder_start(node)) < 0)
+        snprintf(errbuf, errlen, "out of memory");
     if (r == 0 && roles & NODE_EXIT)
         r = start_exit(node, errbuf, errlen);
     if (r == 0 && roles & NODE_GATEWAY)
@@ -196,6 +202,7 @@ struct node *node_new(struct loop *loop, const struct config *config, struct sta
         return NULL;
     }
     admission_watch(node);
+    finder_refresh(node);
     return node;
 }
 
@@ -243,6 +250,7 @@ void node_stop(struct node *node, void (*done)(void *arg), void *arg)
         listen_stop(node->listen);
     if (node->front)
         front_stop(node->front);
+    invite_cancel_all(node);
     greet_cancel_all(node, NULL);
     HASH_ITER (hh, node->peers, peer, next) {
         node_peer_reset_scheduler(peer);
@@ -274,6 +282,7 @@ void node_free(struct node *node)
         if (peer->session)
             session_fail(peer->session, ADIT_ECLOSED, "this node ends");
     }
+    finder_stop(node);
     greet_drop_paths(node);
     /* What is over tells so from the loop, and what it tells are the peers: let it. */
     for (int turn = 0; turn < 8; turn++)
@@ -388,6 +397,7 @@ int node_reload(struct node *node, const struct config *config, char **restart, 
     HASH_ITER (hh, node->peers, peer, next)
         node_peer_reconfigure(peer);
     set_env(node, config);
+    finder_refresh(node);
     node_peers_changed(node);
     HASH_ITER (hh, node->peers, peer, next)
         node_peer_update(peer);

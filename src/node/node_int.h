@@ -18,6 +18,7 @@
 #include "node/node.h"
 #include "session/session.h"
 #include "session/stream.h"
+#include "signal/signal.h"
 #include "strategy/scheduler.h"
 
 #define NODE_PEERS_MAX       4096 /* peers that this process deals with at once */
@@ -32,6 +33,7 @@
 struct greeting;
 
 /* A peer that this process deals with. It lives while it has a session, a greeting or a waiting
+struct invitation;
  * ping, or is used by us. */
 struct node_peer {
     UT_hash_handle hh;
@@ -59,8 +61,12 @@ struct node_peer {
     struct addr hello_addrs[HELLO_ADDRS_MAX]; /* where it said it listens */
     struct addr seen;                         /* remote address of the last path */
     struct addr worked;                       /* that of the last path that we dialled */
+    size_t found_count;
+    struct addr found[MESSAGE_ADDRS_MAX];     /* where it said by signalling that it is */
     /* What it said when it did not want us. */
     bool is_refused;
+    bool is_carrier;   /* its session carries signalling */
+    uint64_t asked_at; /* when its question was last followed */
     uint64_t refused_at;
     char refusal[CLOSE_TEXT_MAX + 1]; /* also why the last session ended; "": nothing to tell */
 };
@@ -109,6 +115,9 @@ struct node {
     struct timer expiry; /* the next admission that ends by itself (admission.c) */
     struct timer stop_timer;
     struct defer stop_check;
+    struct signal *signal; /* NULL: before the start, and at the end */
+    LIST_HEAD(, invitation) invitations;
+    uint32_t invitation_count;
     void (*stopped)(void *arg);
     void *stopped_arg;
 };
@@ -162,9 +171,34 @@ enum close_code admission_judge(struct node *node, const struct node_id *id,
 enum close_code admission_look(struct node *node, const struct node_id *id, const uint8_t *secret);
 
 void admission_init(struct node *node);
+/* The peer has invited us by a request with this token: a dialler whom the peer has not chosen, so
+ * that it may still have to enrol. */
+void greet_as_guest(struct node_peer *peer, struct pipe *pipe,
+                    const uint8_t token[HELLO_TOKEN_BYTES]);
 /* Waits for the next admission that ends by itself; to be called when admissions have changed. */
 void admission_watch(struct node *node);
 bool admission_is_expired(const struct node *node, const struct node_id *id);
+
+/* finder.c: signalling. start: 0 or -ENOMEM. */
+int finder_start(struct node *node);
+void finder_stop(struct node *node);
+/* The brokers that the configuration and the peers in use need now. */
+void finder_refresh(struct node *node);
+void finder_network_changed(struct node *node);
+/* Its session has got or lost its last path, or is another. */
+void finder_session_changed(struct node_peer *peer);
+void finder_carried(struct node_peer *peer, const uint8_t *bytes, size_t len);
+/* The scheduler's `hopeless`. */
+void finder_hopeless(struct node_peer *peer, int why, const char *text);
+/* Those of a peer's addresses that can mean something from here. Returns how many. */
+size_t finder_filter(const struct node *node, const struct addr *addrs, size_t count,
+                     struct addr *out, size_t max);
+
+/* invite.c: a peer asks us to connect to it. CLOSE_OK, or why not. */
+enum close_code invite_take(struct node *node, const struct node_id *from,
+                            const uint8_t token[MESSAGE_TOKEN_BYTES], const struct addr *addrs,
+                            size_t count);
+void invite_cancel_all(struct node *node);
 
 /* serve.c: a stream that a peer opened. */
 void serve_open(struct node_peer *peer, struct pipe *stream, const struct opening *opening);

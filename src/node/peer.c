@@ -40,8 +40,10 @@ static void on_open(struct session *session, struct pipe *stream, const struct o
 static void on_want(struct session *session, enum session_want want, void *arg);
 static void on_end(struct session *session, int why, const char *text, void *arg);
 
+static void on_signal(struct session *session, const uint8_t *bytes, size_t len, void *arg);
+
 static const struct session_events session_events = {
-    .open = on_open, .want = on_want, .end = on_end};
+    .open = on_open, .want = on_want, .signal = on_signal, .end = on_end};
 
 static void on_update(void *arg)
 {
@@ -93,6 +95,9 @@ void node_peer_free(struct node_peer *peer)
     struct node *node = peer->node;
 
     scheduler_free(peer->scheduler);
+    if (peer->is_carrier && node->signal)
+        signal_set_carrier(node->signal, &peer->id, NULL);
+    lent_forget(peer);
     defer_cancel(node->loop, &peer->update);
     timer_cancel(node->loop, &peer->backdial);
     if (peer->ticket)
@@ -120,6 +125,7 @@ int node_peer_use(struct node_peer *peer)
     }
     node_peer_update(peer);
     return 0;
+    finder_refresh(peer->node);
 }
 
 void node_peer_leave(struct node_peer *peer)
@@ -264,7 +270,17 @@ static void on_want(struct session *session, enum session_want want, void *arg)
 
     (void)want;
     if (session == peer->session)
-        node_peer_update(peer);
+        finder_carried(peer, bytes, len);
+    if (session != peer->session)
+        return;
+    finder_session_changed(peer);
+    node_peer_update(peer);
+}
+
+static void on_signal(struct session *session, const uint8_t *bytes, size_t len, void *arg)
+{
+    struct node_peer *peer = arg;
+
 }
 
 static void on_end(struct session *session, int why, const char *text, void *arg)
@@ -280,6 +296,7 @@ static void on_end(struct session *session, int why, const char *text, void *arg
     peer->session = NULL;
     if (node->stopping) {
         defer_soon(node->loop, &node->stop_check);
+    finder_session_changed(peer);
         return;
     }
     log_at(why == -ETIMEDOUT && peer->is_exit ? LOG_DEBUG : LOG_INFO,
@@ -366,6 +383,8 @@ static size_t collect_candidates(const struct node_peer *peer, struct candidate 
     for (size_t i = 0; i < peer->hello_count; i++)
         if (is_believed(peer, &peer->hello_addrs[i]))
             count = add_addr(out, count, max, &peer->hello_addrs[i], "peer");
+    for (size_t i = 0; i < peer->found_count; i++)
+        count = add_addr(out, count, max, &peer->found[i], "found");
     for (size_t i = 0; peer->ticket && i < peer->ticket->reach_count; i++)
         count = add_candidate(out, count, max, &peer->ticket->reach[i], "ticket");
     for (size_t i = 0; entry && i < STATE_ADDRS_MAX && entry->addrs[i][0]; i++)
@@ -391,8 +410,13 @@ static void on_path(void *arg, struct pipe *pipe, const char *label, int rank,
 
 /* --- When a path is looked for --- */
 
-static const struct scheduler_events scheduler_events = {.candidates = on_candidates,
-                                                         .path = on_path};
+static void on_hopeless(void *arg, int why, const char *text)
+{
+    finder_hopeless(arg, why, text);
+}
+
+static const struct scheduler_events scheduler_events = {
+    .candidates = on_candidates, .path = on_path, .hopeless = on_hopeless};
 
 static struct scheduler *scheduler_make(struct node_peer *peer)
 {
@@ -412,7 +436,8 @@ bool node_peer_is_reachable(const struct node_peer *peer)
 {
     struct candidate one;
 
-    return collect_candidates(peer, &one, 1) > 0;
+    return (peer->node->signal && signal_can_ask(peer->node->signal, &peer->id)) ||
+           collect_candidates(peer, &one, 1) > 0;
 }
 
 static enum scheduler_need need_of(struct node_peer *peer)

@@ -94,7 +94,7 @@ static struct attempt *reverse_start(const struct strategy_env *env,
 {
     struct reverse *reverse;
 
-    if (!env->signal) {
+    if (!env->signal || !signal_can_ask(env->signal, peer->id)) {
         *why = "no broker is known by which the peer could be asked (signal.broker)";
         return NULL;
     }

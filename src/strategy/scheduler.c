@@ -592,6 +592,19 @@ void scheduler_settle(struct scheduler *scheduler, enum scheduler_verdict verdic
     plan(scheduler);
 }
 
+void scheduler_note(struct scheduler *scheduler, const char *strategy)
+{
+    for (size_t i = 0; i < scheduler->count; i++) {
+        struct entry *entry = &scheduler->entries[i];
+
+        if (strcmp(names[entry->id], strategy) != 0)
+            continue;
+        entry->worked = true;
+        entry->why = 0;
+        entry->text[0] = '\0';
+    }
+}
+
 void scheduler_describe(const struct scheduler *scheduler, struct scheduler_info *info)
 {
     uint64_t now = loop_now(scheduler->env->loop);

@@ -71,6 +71,9 @@ enum scheduler_verdict {
 void scheduler_settle(struct scheduler *scheduler, enum scheduler_verdict verdict,
                       const char *text);
 
+/* This strategy has brought a path by another way than scheduler_events.path: for status. */
+void scheduler_note(struct scheduler *scheduler, const char *strategy);
+
 /* For status. */
 struct scheduler_strategy_info {
     const char *name;
