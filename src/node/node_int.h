@@ -29,6 +29,8 @@
 #define NODE_STOP_US         SEC_US
 #define NODE_BACKDIAL_US     SEC_US /* who is not the gateway leaves it the first try */
 #define NODE_REFUSED_KEEP_US SCHEDULER_REFUSED_US
+#define TROUBLE_TEXTS        8 /* reasons told while a peer cannot be reached */
+#define TROUBLE_TEXT_MAX     300
 
 struct greeting;
 
@@ -62,13 +64,16 @@ struct node_peer {
     struct addr seen;                         /* remote address of the last path */
     struct addr worked;                       /* that of the last path that we dialled */
     size_t found_count;
-    struct addr found[MESSAGE_ADDRS_MAX];     /* where it said by signalling that it is */
+    struct addr found[MESSAGE_ADDRS_MAX]; /* where it said by signalling that it is */
     /* What it said when it did not want us. */
     bool is_refused;
     bool is_carrier;   /* its session carries signalling */
     uint64_t asked_at; /* when its question was last followed */
     uint64_t refused_at;
     char refusal[CLOSE_TEXT_MAX + 1]; /* also why the last session ended; "": nothing to tell */
+    struct timer trouble;             /* looks whether there is a reason to tell (trouble.c) */
+    uint64_t told[TROUBLE_TEXTS];     /* hashes of those told since the last path */
+    uint32_t told_next;
 };
 
 struct ping_job;
@@ -112,7 +117,8 @@ struct node {
     uint32_t ping_count;
     uint64_t streams_served, streams_refused;
     bool stopping;
-    struct timer expiry; /* the next admission that ends by itself (admission.c) */
+    char trouble[TROUBLE_TEXT_MAX]; /* for node_peer_trouble() */
+    struct timer expiry;            /* the next admission that ends by itself (admission.c) */
     struct timer stop_timer;
     struct defer stop_check;
     struct signal *signal; /* NULL: before the start, and at the end */
@@ -151,6 +157,9 @@ void node_peer_reconfigure(struct node_peer *peer);
 bool node_peer_is_reachable(const struct node_peer *peer); /* some address of it is known */
 void node_peer_refused(struct node_peer *peer, const char *text);
 bool node_peer_is_refused(const struct node_peer *peer); /* just now */
+/* Why it cannot be reached, or does not serve us, in plain words; good until the next call. NULL:
+ * nothing is known. */
+const char *node_peer_trouble(const struct node_peer *peer);
 void node_peer_network_changed(struct node_peer *peer, const struct addr *ours, size_t count);
 /* Takes over a ticket (copied). 0 or -ENOMEM. */
 int node_peer_set_ticket(struct node_peer *peer, const struct ticket *ticket);
@@ -202,6 +211,11 @@ void invite_cancel_all(struct node *node);
 
 /* serve.c: a stream that a peer opened. */
 void serve_open(struct node_peer *peer, struct pipe *stream, const struct opening *opening);
+
+/* trouble.c: tells the log why a peer that we use cannot be reached. */
+void trouble_init(struct node_peer *peer);
+void trouble_update(struct node_peer *peer); /* whether it is, or that it refuses, has changed */
+void trouble_end(struct node_peer *peer);
 
 /* outlet.c */
 void outlet_init(struct node *node);

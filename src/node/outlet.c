@@ -44,7 +44,24 @@ static struct pipe *outlet_open(struct outlet *outlet, const struct target *targ
     return stream;
 }
 
+static const char *outlet_why(struct outlet *outlet, const struct target *target)
+{
+    struct node *node = (struct node *)((char *)outlet - offsetof(struct node, outlet));
+    const struct route *route = target ? routes_find(node, target) : NULL;
+    struct node_peer *peer = route ? route->peer : node->exit, *next;
+    const char *text = peer ? node_peer_trouble(peer) : NULL;
+
+    if (target || text)
+        return text;
+    /* Of several exits that have trouble, any. */
+    HASH_ITER (hh, node->peers, peer, next)
+        if (peer->is_exit && (text = node_peer_trouble(peer)))
+            break;
+    return text;
+}
+
 void outlet_init(struct node *node)
 {
+    node->outlet.why = outlet_why;
     node->outlet.open = outlet_open;
 }

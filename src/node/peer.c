@@ -85,6 +85,7 @@ struct node_peer *node_peer_get(struct node *node, const struct node_id *id)
     peer->id = *id;
     defer_init(&peer->update, on_update, peer);
     timer_init(&peer->backdial, on_backdial, peer);
+    trouble_init(peer);
     node_peer_refresh(peer);
     HASH_ADD(hh, node->peers, id, sizeof(peer->id), peer);
     return peer;
@@ -100,6 +101,7 @@ void node_peer_free(struct node_peer *peer)
     lent_forget(peer);
     defer_cancel(node->loop, &peer->update);
     timer_cancel(node->loop, &peer->backdial);
+    trouble_end(peer);
     if (peer->ticket)
         explicit_bzero(peer->ticket, sizeof(*peer->ticket));
     free(peer->ticket);
@@ -280,7 +282,6 @@ static void on_want(struct session *session, enum session_want want, void *arg)
 static void on_signal(struct session *session, const uint8_t *bytes, size_t len, void *arg)
 {
     struct node_peer *peer = arg;
-
 }
 
 static void on_end(struct session *session, int why, const char *text, void *arg)
@@ -296,7 +297,7 @@ static void on_end(struct session *session, int why, const char *text, void *arg
     peer->session = NULL;
     if (node->stopping) {
         defer_soon(node->loop, &node->stop_check);
-    finder_session_changed(peer);
+        finder_session_changed(peer);
         return;
     }
     log_at(why == -ETIMEDOUT && peer->is_exit ? LOG_DEBUG : LOG_INFO,
@@ -326,6 +327,7 @@ void node_peer_refused(struct node_peer *peer, const char *text)
     peer->is_refused = true;
     peer->refused_at = loop_now(peer->node->loop);
     snprintf(peer->refusal, sizeof(peer->refusal), "%s", text);
+    trouble_update(peer);
     /* Those who wait need not go on. */
     if (session && !session_has_path(session) && session_stream_count(session) > 0)
         session_fail(session, -EACCES, peer->refusal);
@@ -472,6 +474,7 @@ void node_peer_update(struct node_peer *peer)
         peer->scheduler = scheduler_make(peer);
     if (peer->scheduler)
         scheduler_set_need(peer->scheduler, need);
+    trouble_update(peer);
 }
 
 void node_peer_reset_scheduler(struct node_peer *peer)

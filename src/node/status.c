@@ -203,13 +203,14 @@ static json_t *describe_strategies(const struct scheduler_info *info)
 static void add_search(json_t *to, const struct node_peer *peer)
 {
     struct scheduler_info info = {.text = ""};
+    const char *trouble = node_peer_trouble(peer);
 
     if (peer->scheduler)
         scheduler_describe(peer->scheduler, &info);
     json_object_set_new(to, "trying", json_boolean(info.trying));
     json_object_set_new(to, "next_try_s", info.next_us ? seconds(info.next_us) : json_null());
     json_object_set_new(to, "failed_tries", integer(info.failures));
-    json_object_set_new(to, "problem", json_string(info.text[0] ? info.text : peer->refusal));
+    json_object_set_new(to, "problem", json_string(trouble ? trouble : ""));
     json_object_set_new(to, "strategies", describe_strategies(&info));
 }
 

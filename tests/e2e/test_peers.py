@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: MIT
+"""What the user sees of peers: who is connected, who may connect and for how long, and why there is
+no connection: in the page of the proxy, in the status and in the log."""
+
+import contextlib
+import json
+import re
+import time
+
+from harness import await_true, check, connect, equal, read_to_end, socks5, test
+
+
+def ok(t, *argv):
+    code, out, err = t.adit(*argv)
+    equal(code, 0, f"adit {' '.join(argv)}: {err.strip()}")
+    return out
+
+
+def peers(t, node, *argv):
+    return ok(t, "peers", "-c", "/dev/null", *node.where(), *argv)
+
+
+def peer_list(t, node):
+    return json.loads(peers(t, node, "--json"))["peers"]
+
+
+def page(gateway, host="127.0.0.1:9"):
+    """(head, text) of the answer to a plain HTTP request through the gateway."""
+    with connect(gateway.socks) as s:
+        s.sendall(f"GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        head, _, text = read_to_end(s).decode().partition("\r\n\r\n")
+    return head, text
+
+
+def expect_reason(t, gateway, words, since, seconds=5):
+    """The reason reaches the page, the log (as one warning) and the status within `seconds`."""
+    limit = seconds * t.slow
+    gateway.log.expect(rf"warn event=no-path-to-exit .*why=\".*(?:{words})", limit, "the warning")
+    head, text = page(gateway)
+    check(re.search(words, text), f"the page does not say {words!r}: {text}")
+    check(re.search(rf"^Proxy-Status: adit; error=.*; details=\".*(?:{words})", head, re.M), head)
+    check(time.monotonic() - since < limit, f"it took {time.monotonic() - since:.1f} s")
+    exit_peer = next(p for p in gateway.status()["peers"] if p["exit"])
+    check(re.search(words, exit_peer["problem"]), f"the status says {exit_peer['problem']!r}")
+    human = ok(t, "status", "-c", "/dev/null", *gateway.where())
+    check(re.search(rf"problem +.*(?:{words})", human), human)
+
+
+def warnings(gateway):
+    return [line for line in gateway.log.lines if "event=no-path-to-exit" in line]
+
+
+@test("peers: the list says who is connected, by which path, since when; those first")
+def live_list(t):
+    e, g = t.pair()
+    await_true(lambda: g.status()["peers"][0]["state"] == "connected", "the session")
+    peers(t, e, "allow", ok(t, "key", "-c", "/dev/null", "--state", t.path("x")).strip(), "absent")
+    first, second = peer_list(t, e)
+    check(first["connected"] and first["path"] == "direct" and first["streams"] == 0
+          and first["connected_s"] >= 0 and first["paths"] >= 1, first)
+    check(not second["connected"] and second["name"] == "absent" and second["admitted"], second)
+    host, port = t.server().rsplit(":", 1)
+    with socks5(g.socks, host, int(port))[1]:
+        await_true(lambda: peer_list(t, e)[0]["streams"] == 1, "the stream in the list")
+        text = peers(t, e)
+        check(re.search(r"^\w{52}  \S+ +yes +direct +\S+ ms +1 +\d+s", text, re.M), text)
+    equal(g.stop(), 0, "the gateway's end")
+    await_true(lambda: not any(p["connected"] for p in peer_list(t, e)), "the end in the list")
+    equal(e.stop(), 0, "the exit's end")
+    equal(len(peer_list(t, e)), 2, "peers without a running node")
+    check("yes       no " in peers(t, e), "without a running node")
+
+
+@test("peers: an admission that is for a time ends by itself, and can be given again")
+def expiry(t):
+    e, g = t.pair()
+    to = t.server().rsplit(":", 1)
+    await_true(lambda: g.status()["peers"][0]["state"] == "connected", "the session")
+    _, stream = socks5(g.socks, to[0], int(to[1]))
+    gateway = peer_list(t, e)[0]["id"]
+    out = peers(t, e, "expire", gateway, "2s")
+    began = time.monotonic()
+    check(re.search(r"^admitted: \w{52}.*, until \d{4}-", out), out)
+    check(re.search(r"for [12]s", peers(t, e)), peers(t, e))
+    with contextlib.suppress(ConnectionResetError):
+        equal(stream.recv(1), b"", "the live stream's end")
+    took = time.monotonic() - began
+    check(1 < took < 2 + 1.5 * t.slow, f"the stream ended after {took:.1f} s")
+    e.expect_log(r"event=admission-expired")
+    expect_reason(t, g, "admission has expired", time.monotonic())
+    check("expired" in peers(t, e), "the list does not say expired")
+    check(peer_list(t, e)[0]["expired"], "nor the JSON")
+    peers(t, e, "expire", gateway, "never")
+    await_true(lambda: socks5(g.socks, to[0], int(to[1]))[0] == 0, "service again", 40)
+    for argv, words in ((["expire", gateway, "soon"], "soon"), (["expire", gateway], "usage"),
+                        (["revoke", gateway, "--for", "1h"], "belongs")):
+        code, _, err = t.adit("peers", "-c", "/dev/null", *e.where(), *argv)
+        check(code == 2 and words in err, f"peers {argv}: {code} {err}")
+
+
+@test("peers: a ticket says how long those whom it admits stay admitted")
+def admit_for(t):
+    e = t.exit()
+    ticket = t.path("brief")
+    ok(t, "ticket", "-c", "/dev/null", "--admit-for", "2s", "--ticket-file", ticket, *e.where())
+    g = t.gateway(ticket)
+    await_true(lambda: g.status()["peers"][0]["state"] == "connected", "the session")
+    entry = peer_list(t, e)[0]
+    check(entry["admitted"] and 0 < entry["expires"] - time.time() <= 2.1, entry)
+    e.expect_log(r"event=admission-expired")
+    expect_reason(t, g, "admission has expired", time.monotonic())
+    equal(g.stop(), 0, "the gateway's end")
+    again = t.gateway(e.ticket, state=g.state, name="again")
+    await_true(lambda: again.status()["peers"][0]["state"] == "connected", "by another ticket")
+
+
+@test("reasons: the exit does not run; one warning says so, not one a round", timeout=60)
+def not_running(t):
+    e = t.exit()
+    equal(e.stop(), 0, "the exit's end")
+    began = time.monotonic()
+    g = t.gateway(e.ticket, "path.connect_wait=1s")
+    expect_reason(t, g, "does the peer run", began)
+    head, text = page(g)
+    check(head.startswith("HTTP/1.1 503") and "`adit status' on the gateway says more" in text, head)
+    equal(socks5(g.socks, "127.0.0.1", 9)[0], 3, "SOCKS: network unreachable")
+    rounds = g.status()["peers"][0]["failed_tries"]
+    await_true(lambda: page(g) and g.status()["peers"][0]["failed_tries"] >= rounds + 3,
+               "further rounds", 30)
+    equal(len(warnings(g)), 1, "warnings of one reason")
+    equal(sum("event=requests-fail" in line for line in g.log.lines), 1, "lines of failed requests")
+
+
+@test("reasons: the ticket has expired, is used up, is withdrawn; admission was revoked")
+def refusals(t):
+    e = t.exit()
+    tickets = {}
+    for name, argv in {"expired": ["--expires", "1s"], "used up": [], "not known": []}.items():
+        tickets[name] = t.path(name.replace(" ", "-") + ".ticket")
+        ok(t, "ticket", "-c", "/dev/null", *argv, "--ticket-file", tickets[name], *e.where())
+    first = t.gateway(tickets["used up"], name="first")
+    await_true(lambda: first.status()["peers"][0]["state"] == "connected", "the first's session")
+    made = time.monotonic()
+    for name, words in {"used up": "used up: ask", "expired": "has expired: ask"}.items():
+        if name == "expired":
+            await_true(lambda: time.monotonic() - made > 1.2, "the ticket's end")
+        began = time.monotonic()
+        expect_reason(t, t.gateway(tickets[name], name=name.replace(" ", "-")), words, began)
+    ok(t, "ticket", "-c", "/dev/null", "--refresh", "--ticket-file", t.path("new"), *e.where())
+    began = time.monotonic()
+    expect_reason(t, t.gateway(tickets["not known"], name="not-known"),
+                  "does not know this ticket: ask", began)
+    entry = next(p for p in peer_list(t, e) if p["connected"])
+    peers(t, e, "revoke", entry["id"])
+    expect_reason(t, first, "revoked this node's admission", time.monotonic())
+    equal(socks5(first.socks, "127.0.0.1", 9)[0], 2, "SOCKS: not allowed")
