@@ -220,7 +220,9 @@ uint64_t path_check(struct path *path, bool busy)
     if (!path->ping_at &&
         (now - heard >= probe_after || (busy && now - path->pinged_at >= PING_EVERY_US)))
         path_probe(path);
-    next = path->ping_at ? now + rto : heard + probe_after;
+    else if (path->ping_at && now - heard >= probe_after)
+        path_expects(path); /* the answer, though other things were heard since the probe */
+    next = path->ping_at && path->due_since ? now + rto : heard + probe_after;
     if (path->due_since) {
         uint64_t due = path->due_since + (lost - path->due_lost);
 

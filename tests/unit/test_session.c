@@ -405,6 +405,36 @@ static void test_silent_path_is_left(void **state)
     world_free(&world);
 }
 
+/* A receiver whose probe was under way, and who heard something else after it, notices silence as
+ * soon as without. */
+static void test_silence_behind_a_probe(void **state)
+{
+    struct world world;
+    struct reader client;
+    struct session_info info;
+    struct pipe *path;
+
+    (void)state;
+    world_new(&world);
+    path = join(&world, 100 * MS_US, 0, 0);
+    open_from(&world, 0, &client);
+    run(&world, SEC_US);
+    for (int i = 0; i < 20; i++) {
+        fill(world.side[1].opened[0], 100000);
+        run(&world, 50 * MS_US);
+    }
+    session_recheck(world.side[0].session);
+    for (int i = 0; i < 3; i++) {
+        fill(world.side[1].opened[0], 100000);
+        run(&world, 50 * MS_US);
+    }
+    pair_cut(path, true);
+    run(&world, 1600 * MS_US);
+    session_describe(world.side[0].session, &info);
+    assert_int_equal(info.path[0].state, PATH_SUSPECT);
+    world_free(&world);
+}
+
 /* A better path takes over while bytes flow; the lesser one stays beside it. */
 static void test_upgrade(void **state)
 {
@@ -614,6 +644,7 @@ int main(void)
         cmocka_unit_test(test_reconfigure),
         cmocka_unit_test(test_close_tells_why),
         cmocka_unit_test(test_silent_path_is_left),
+        cmocka_unit_test(test_silence_behind_a_probe),
         cmocka_unit_test(test_upgrade),
         cmocka_unit_test(test_stalled_readers),
         cmocka_unit_test(test_small_before_bulk),
