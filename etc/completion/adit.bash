@@ -16,7 +16,7 @@ _adit()
     done
 
     case $prev in
-    -c | --config | --ticket-file)
+    -c | --config | --ticket-file | --export | --import)
         compopt -o filenames
         COMPREPLY=($(compgen -f -- "$cur"))
         return
@@ -63,6 +63,7 @@ _adit()
             return
         fi
         ;;
+    key) own="--export --import --force" ;;
     check) own="--keys" ;;
     help) words="exit gateway node ticket key peers status ping check help" ;;
     esac

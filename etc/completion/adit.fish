@@ -47,5 +47,8 @@ complete -c adit -n '__fish_seen_subcommand_from ping' -s n -l count -x -d 'roun
 complete -c adit -n '__fish_seen_subcommand_from ping' -s i -l interval -x -d 'time between rounds'
 complete -c adit -n '__fish_seen_subcommand_from ping' -s W -l timeout -x -d 'how long to wait for an answer'
 complete -c adit -n '__fish_seen_subcommand_from ping' -l until-direct -d 'go on until a direct path answers'
+complete -c adit -n '__fish_seen_subcommand_from key' -l export -r -F -d 'copy the private key to a new file'
+complete -c adit -n '__fish_seen_subcommand_from key' -l import -r -F -d 'take the private key of a file'
+complete -c adit -n '__fish_seen_subcommand_from key' -l force -d 'put a key that is there aside'
 complete -c adit -n '__fish_seen_subcommand_from check' -l keys -d 'list all keys'
 complete -c adit -n '__fish_seen_subcommand_from help' -a "$verbs"

@@ -34,6 +34,13 @@ static const struct cli_option ticket_options[] = {
     {0},
 };
 
+static const struct cli_option key_options[] = {
+    {0, "export", "FILE", "copy the private key to this new file (mode 0600)"},
+    {0, "import", "FILE", "take the private key of this file for this node"},
+    {0, "force", NULL, "import: put a key that is there already aside"},
+    {0},
+};
+
 static const struct cli_option peers_options[] = {
     {'j', "json", NULL, "as JSON"},
     {0, "for", "DURATION", "allow: the admission ends by itself after that time"},
@@ -84,15 +91,19 @@ const struct cli_verb cli_verbs[] = {
     {"ticket", "", "print a new ticket of this node", ticket_run, ticket_options, 0, 0,
      "The running process makes it; where none runs, it is made for the next one. Give it to one\n"
      "person: whoever has it first may use this exit.\n"},
-    {"key", "", "print this node's ID", key_run, NULL, 0, 0,
-     "The key itself is in the file `key' of the state directory; keep it to yourself.\n"},
+    {"key", "", "print this node's ID", key_run, key_options, 0, 0,
+     "The key itself is in the file `key' of the state directory; keep it to yourself. With a "
+     "copy\n"
+     "of it another machine can take this one's place; two at once get in each other's way.\n"},
     {"peers",
      "[list | allow PEER [NAME] | expire PEER DURATION | revoke PEER | rename PEER NAME |\n"
      "        forget PEER]",
      "known peers, and who may use this exit", peers_run, peers_options, 0, 3,
-     "PEER is a name, an ID, or the beginning of one (4 characters at least); allow takes the whole\n"
+     "PEER is a name, an ID, or the beginning of one (4 characters at least); allow takes the "
+     "whole\n"
      "ID of one that is not known yet. The list says who is connected now, and how. `expire' sets\n"
-     "when an admission ends by itself: after a DURATION from now, or never. The live streams of a\n"
+     "when an admission ends by itself: after a DURATION from now, or never. The live streams of "
+     "a\n"
      "peer that is revoked, or whose admission ends, end at once.\n"},
     {"status", "", "sessions, paths, streams and rates", status_run, status_options, 0, 0,
      "Of the running process: each peer with its paths, what was tried, what is wrong, and when\n"

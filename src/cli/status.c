@@ -98,6 +98,27 @@ static void roles_print(const json_t *status)
                number_of(exit, "refused_policy"));
 }
 
+static void brokers_print(const json_t *status)
+{
+    const json_t *broker;
+    char a[SHORT_TEXT];
+    size_t index;
+
+    json_array_foreach(json_object_get(status, "brokers"), index, broker)
+    {
+        const json_t *next = json_object_get(broker, "next_try_s");
+        printf("broker    %s  %s", text_of(broker, "name"), text_of(broker, "state"));
+        if (text_of(broker, "why")[0] != '\0')
+            printf(": %s", text_of(broker, "why"));
+        if (json_is_number(next))
+            printf("; next try in %s", span(json_number_value(next), a));
+        if (number_of(broker, "connects") > 0)
+            printf(", %.0f messages in, %.0f out", number_of(broker, "received"),
+                   number_of(broker, "sent"));
+        printf("\n");
+    }
+}
+
 static void path_print(const json_t *path)
 {
     const json_t *rtt = json_object_get(path, "rtt_ms");
@@ -159,6 +180,7 @@ static void status_print(const json_t *status)
 
     node_print(status);
     roles_print(status);
+    brokers_print(status);
     if (json_array_size(peers) == 0)
         printf("\nno peer is connected or wanted\n");
     json_array_foreach(peers, index, peer) peer_print(peer);

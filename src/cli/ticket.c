@@ -2,9 +2,9 @@
 /*
  * Theory of operation
  *
- * `adit ticket` and `adit key`. A running node makes the ticket itself, for it alone may change the
- * state; where none runs, one is made for the moment that it takes: its listener tells which port
- * tickets shall name.
+ * `adit ticket`. A running node makes the ticket itself, for it alone may change the state; where
+ * none runs, one is made for the moment that it takes: its listener tells which port tickets shall
+ * name.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -84,22 +84,4 @@ int ticket_run(struct cli *cli)
         printf("%s\n", ticket);
     free(ticket);
     return code;
-}
-
-int key_run(struct cli *cli)
-{
-    char errbuf[CLI_ERROR_MAX], text[NODE_ID_TEXT_LEN + 1];
-    int code = cli_prepare(cli);
-
-    if (code != 0)
-        return code;
-    /* Without the lock: the key never changes, and a running node has it. */
-    struct identity *identity = identity_load(cli->state_dir, errbuf, sizeof errbuf);
-    if (identity == NULL) {
-        cli_complain("%s", errbuf);
-        return CLI_FAILURE;
-    }
-    printf("%s\n", node_id_format(identity_id(identity), text));
-    identity_free(identity);
-    return CLI_OK;
 }

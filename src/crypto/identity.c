@@ -329,6 +329,34 @@ struct identity *identity_load(const char *state_dir, char *errbuf, size_t errle
     return NULL;
 }
 
+struct identity *identity_read(const char *path, char *errbuf, size_t errlen)
+{
+    struct identity *identity = NULL;
+
+    if (read_key(path, &identity, errbuf, errlen) == -ENOENT)
+        snprintf(errbuf, errlen, "there is no key file %s", path);
+    return identity;
+}
+
+int identity_write(const struct identity *identity, const char *path, char *errbuf, size_t errlen)
+{
+    const char *slash = strrchr(path, '/');
+    char dir[PATH_MAX] = ".";
+    struct stat st;
+    int result = lstat(path, &st) == 0 ? -EEXIST : errno == ENOENT ? 0 : -errno;
+
+    if (strlen(path) >= sizeof dir)
+        result = -ENAMETOOLONG;
+    else if (slash)
+        snprintf(dir, sizeof dir, "%.*s", slash == path ? 1 : (int)(slash - path), path);
+    if (result == 0)
+        result = write_key(dir, path, identity);
+    if (result < 0)
+        snprintf(errbuf, errlen, "cannot write the key file %s: %s%s", path, err_text(result),
+                 result == -EEXIST ? "; choose another name, for it would be lost" : "");
+    return result;
+}
+
 const char *node_id_format(const struct node_id *id, char text[NODE_ID_TEXT_LEN + 1])
 {
     base32_encode(id->key, sizeof id->key, text);

@@ -22,6 +22,11 @@ struct identity; /* the private key; identity.c */
 /* Loads `key` from the state directory (made 0700, the key file 0600, at first start). A key file
  * that others can read is refused. NULL: error is set to a plain text (static or in errbuf). */
 struct identity *identity_load(const char *state_dir, char *errbuf, size_t errlen);
+/* Reads a key file, which must exist and be nobody else's business. NULL: errbuf. */
+struct identity *identity_read(const char *path, char *errbuf, size_t errlen);
+/* Writes a key file (0600), whole or not at all, and never over another file. 0, or a negative
+ * error and errbuf. */
+int identity_write(const struct identity *identity, const char *path, char *errbuf, size_t errlen);
 struct identity *identity_generate(void); /* in memory only: tests */
 /* The same with a given secret (RFC 8032 section 5.1.5), for test vectors. */
 struct identity *identity_from_secret(const uint8_t secret[NODE_ID_BYTES]);

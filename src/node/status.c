@@ -158,6 +158,56 @@ static json_t *describe_handshakes(const struct node *node)
                      integer(stats->failed));
 }
 
+/* --- Signalling --- */
+
+static const char *phase_text(enum broker_phase phase)
+{
+    switch (phase) {
+    case BROKER_CONNECTING:
+        return "connecting";
+    case BROKER_UP:
+        return "up";
+    case BROKER_WAITING:
+        return "waiting";
+    }
+    return "unknown";
+}
+
+static json_t *describe_brokers(const struct node *node)
+{
+    json_t *list = json_array();
+    size_t count = node->signal ? signal_broker_count(node->signal) : 0;
+
+    for (size_t i = 0; i < count; i++) {
+        struct broker_info info;
+
+        signal_broker_describe(node->signal, i, &info);
+        json_array_append_new(
+            list, json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name",
+                            info.name ? info.name : "", "state", phase_text(info.phase), "why",
+                            info.why && info.phase != BROKER_UP ? info.why : "", "next_try_s",
+                            info.next_us ? seconds(info.next_us) : json_null(), "connect_ms",
+                            millis(info.connect_us), "received", integer(info.received), "sent",
+                            integer(info.sent), "dropped", integer(info.dropped), "connects",
+                            integer(info.connects), "failures", integer(info.failures)));
+    }
+    return list;
+}
+
+static json_t *describe_signal(const struct node *node)
+{
+    static const struct signal_stats none;
+    const struct signal_stats *stats = node->signal ? signal_stats(node->signal) : &none;
+
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "received",
+                     integer(stats->received), "opened", integer(stats->opened), "limited",
+                     integer(stats->limited), "foreign", integer(stats->foreign), "forged",
+                     integer(stats->forged), "malformed", integer(stats->malformed), "stale",
+                     integer(stats->stale), "asked", integer(stats->asked), "answered",
+                     integer(stats->answered), "refused", integer(stats->refused), "dialled",
+                     integer(stats->dialled));
+}
+
 /* --- Peers --- */
 
 static const char *path_state_text(enum path_state state)
@@ -260,6 +310,10 @@ json_t *node_status(const struct node *node)
     out = json_pack("{s:o, s:o, s:o, s:o, s:o}", "node", describe_node(node), "memory",
                     describe_memory(node), "listeners", describe_listeners(node), "handshakes",
                     describe_handshakes(node), "peers", peers);
+    if (out) {
+        json_object_set_new(out, "brokers", describe_brokers(node));
+        json_object_set_new(out, "signalling", describe_signal(node));
+    }
     if (out && node->egress)
         json_object_set_new(out, "exit", describe_exit(node));
     if (out && node->front)

@@ -4,6 +4,7 @@ no connection: in the page of the proxy, in the status and in the log."""
 
 import contextlib
 import json
+import os
 import re
 import time
 
@@ -154,3 +155,48 @@ def refusals(t):
     peers(t, e, "revoke", entry["id"])
     expect_reason(t, first, "revoked this node's admission", time.monotonic())
     equal(socks5(first.socks, "127.0.0.1", 9)[0], 2, "SOCKS: not allowed")
+
+
+@test("key: exported to a new file only, imported where no node runs, the old one put aside")
+def key_copies(t):
+    e = t.exit()
+    state, backup = ["--state", t.path("new")], t.path("backup")
+    equal(ok(t, "key", "-c", "/dev/null", "--export", backup, *e.where()).strip(), e.id, "the ID")
+    equal(os.stat(backup).st_mode & 0o777, 0o600, "mode of the copy")
+    other = ok(t, "key", "-c", "/dev/null", *state).strip()
+
+    def refused(words, code, *argv):
+        got, out, err = t.adit("key", "-c", "/dev/null", *argv)
+        check(got == code and words in err and not out, f"key {argv}: {got} {out} {err}")
+
+    refused("File exists", 1, "--export", backup, *e.where())
+    refused("is a key already", 1, "--import", backup, *state)
+    refused("no key file", 1, "--import", t.path("nothing"), *state)
+    refused("belongs to --import", 2, "--force", *state)
+    refused("either", 2, "--export", backup, "--import", backup, *state)
+    os.chmod(backup, 0o644)
+    refused("others", 1, "--import", backup, "--force", *state)
+    os.chmod(backup, 0o600)
+    bad = t.write("bad", "no key")
+    os.chmod(bad, 0o600)
+    refused("Ed25519", 1, "--import", bad, "--force", *state)
+    equal(ok(t, "key", "-c", "/dev/null", *state).strip(), other, "the key after refusals")
+    refused("is using", 1, "--import", backup, "--force", *e.where())
+    equal(ok(t, "key", "-c", "/dev/null", "--import", backup, "--force", *state).strip(), e.id,
+          "the key imported")
+    equal(ok(t, "key", "-c", "/dev/null", *state).strip(), e.id, "the key afterwards")
+    old = t.path(f"new/key-{other[:12]}.old")
+    equal(os.stat(old).st_mode & 0o777, 0o600, "mode of the old key")
+    refused("this key already", 1, "--import", backup, "--force", *state)
+    fresh = ["--state", t.path("fresh")]
+    equal(ok(t, "key", "-c", "/dev/null", "--import", old, *fresh).strip(), other, "the old key")
+    # An exit that moved: known by its key at its new place, too.
+    port = e.status()["listeners"][0]["address"].rsplit(":", 1)[1]
+    g = t.gateway(e.ticket)
+    await_true(lambda: g.status()["peers"][0]["state"] == "connected", "the session")
+    gateway = peer_list(t, e)[0]["id"]
+    equal(e.stop(), 0, "the exit's end")
+    ok(t, "peers", "-c", "/dev/null", *state, "allow", gateway)
+    moved = t.exit(state=t.path("new"), listen=f"127.0.0.1:{port}", name="moved")
+    equal(moved.id, e.id, "the ID at the new place")
+    await_true(lambda: g.status()["peers"][0]["state"] == "connected", "the session again", 40)
