@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: MIT
+#
+# The wire: an emulated router with NAT and a link; see README.md. It is built by `make', too, so
+# that the lab can be run by hand.
+
+noinst_PROGRAMS += tests/lab/wire
+check_LIBRARIES += tests/lab/libwire.a
+tests_lab_libwire_a_SOURCES = tests/lab/chance.h tests/lab/packet.c tests/lab/packet.h \
+	tests/lab/link.c tests/lab/link.h tests/lab/nat.c tests/lab/nat.h \
+	tests/lab/settings.c tests/lab/settings.h tests/lab/gate.c tests/lab/gate.h \
+	tests/lab/control.c tests/lab/control.h
+
+tests_lab_wire_SOURCES = tests/lab/wire.c
+tests_lab_wire_LDADD = tests/lab/libwire.a $(JANSSON_LIBS)
+
+check_PROGRAMS += tests/unit/test-wire
+tests_unit_test_wire_SOURCES = tests/unit/test_wire.c
+tests_unit_test_wire_LDADD = tests/lab/libwire.a $(JANSSON_LIBS) $(CMOCKA_LIBS)
