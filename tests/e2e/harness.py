@@ -296,7 +296,7 @@ class T:
         state = state or self.path(name or role)
         full = [self.program, role, "-c", "/dev/null", "--state", state,
                 "-o", f"node.control={state}.sock"]
-        for option in options:
+        for option in (*options, *([f"node.log={self.args.log}"] if self.args.log else ())):
             full += ["-o", option]
         return Node(self, role, full + list(argv), state, ns, name, **kw)
 

@@ -182,6 +182,7 @@ def main(description, directory, namespaces, add_arguments=None):
                    help="tests with TEXT in their names (repeatable)")
     a.add_argument("--list", action="store_true", help="name the tests")
     a.add_argument("--keep", action="store_true", help="keep all logs")
+    a.add_argument("--log", metavar="LEVEL", help="how much the nodes log, as of node.log")
     a.add_argument("-j", "--jobs", type=int, default=2, help="tests at once (default: 2)")
     if add_arguments:
         add_arguments(a)

@@ -154,18 +154,18 @@ def first_byte_direct(lab):
 # ---- brokers in trouble --------------------------------------------------------------------------
 
 @signal_test("signal: the broker is killed in mid transfer, and nothing happens", families=(4, 6),
-             timeout=120)
+             timeout=240)
 def broker_killed(lab):
     broker = lab.broker()
     _, _, gateway = hidden_exit(lab, [broker])
-    m = lab.measure(gateway, ways=("down", "up"))
+    m = lab.measure(gateway, at=(0.2,), ways=("down", "up"))
     m.await_mark()
     broker.kill()
     m.finish(within=1)
 
 
 @signal_test("signal: the broker is dead, the exit's NAT forgets: the transfer goes on later",
-             timeout=120, families=(4,))
+             timeout=240, families=(4,))
 def broker_back(lab):
     broker = lab.broker()
     site, exit, gateway = hidden_exit(lab, [broker])
@@ -218,7 +218,7 @@ def broker_late(lab):
     check(seconds < 15 * lab.slow, f"{seconds:.1f} s")
 
 
-@signal_test("signal: TLS, WebSocket, both, with credentials", timeout=120)
+@signal_test("signal: TLS, WebSocket, both, with credentials", timeout=240)
 def transports(lab):
     times = []
     for i, scheme in enumerate(("mqtt", "mqtts", "ws", "wss")):
@@ -284,7 +284,7 @@ def expired(lab):
 
 # ---- moving --------------------------------------------------------------------------------------
 
-@signal_test("signal: the exit's address changes in mid transfer", families=(4, 6), timeout=120)
+@signal_test("signal: the exit's address changes in mid transfer", families=(4, 6), timeout=240)
 def exit_renumbered(lab):
     e = lab.site("exit").host("e")
     exit = e.exit(brokers=[lab.broker()], allow=LOOPBACK)
@@ -297,7 +297,7 @@ def exit_renumbered(lab):
 
 
 @signal_test("signal: the NAT of the exit forgets, then has another address", families=(4,),
-             timeout=120)
+             timeout=240)
 def exit_nat_moves(lab):
     site, exit, gateway = hidden_exit(lab, [lab.broker()])
     m = lab.measure(gateway, at=(0.3, 0.6), to=exit.host)
@@ -309,7 +309,7 @@ def exit_nat_moves(lab):
 
 
 @signal_test("signal: the public gateway's address changes, the exit is behind a NAT",
-             families=(4, 6), timeout=120)
+             families=(4, 6), timeout=240)
 def public_gateway_renumbered(lab):
     _, _, gateway = hidden_exit(lab, [lab.broker()])
     m = lab.measure(gateway)
@@ -318,7 +318,7 @@ def public_gateway_renumbered(lab):
     m.finish()
 
 
-@signal_test("signal: both addresses change at once", families=(4, 6), timeout=120)
+@signal_test("signal: both addresses change at once", families=(4, 6), timeout=240)
 def both_renumbered(lab):
     e = lab.site("exit").host("e")
     exit = e.exit(brokers=[lab.broker()], allow=LOOPBACK)
@@ -334,7 +334,7 @@ def both_renumbered(lab):
 # ---- several -------------------------------------------------------------------------------------
 
 @signal_test("signal: two gateways and two exits at once; one is revoked", families=(4, 6),
-             timeout=120)
+             timeout=240)
 def several(lab):
     brokers = [lab.broker("one"), lab.broker("two")]
     exits = [lab.site(f"exit{i}", nat=Nat(HARD)).host(f"e{i}").exit(brokers=brokers)
