@@ -15,13 +15,26 @@
  * both directions, and what was told over the old one is told again. Bytes that a dead or suspect
  * path has not confirmed are sent again at once; after a move away from a healthy path, those not
  * confirmed within two of its round trips (`mark`, `drain_at`).
+ *
+ * Which of two healthy paths is better the owner says by their ranks (session_review_paths()); the
+ * peer may rank them otherwise. A path that one side makes beside a better one is told to be a
+ * reserve (ATTACH reserve), and the other side, to which they may be equal, leaves it alone while
+ * the better one works. A move says with the same flag that it was not preference that made the
+ * sender move, but a path that fell silent: after such a move, its own or the peer's, a side goes
+ * back to the path that it prefers once that has been heard for PREFER_US, and when it does so
+ * again within PREFER_MEMORY_US after twice as long. A move by preference is not undone, so two
+ * sides that prefer different paths settle.
  */
 #include <string.h>
 
 #include "base/log.h"
 #include "session/session_int.h"
 
-#define DRAIN_MIN_US (50 * MS_US)
+#define DRAIN_MIN_US     (50 * MS_US)
+#define PREFER_US        (3 * SEC_US)
+#define PREFER_MAX_US    (600 * SEC_US)
+#define PREFER_MEMORY_US (1200 * SEC_US)
+#define PREFER_LOOK_US   (500 * MS_US)
 #define UNHEARD_US                                                                \
     (250 * MS_US) /* a fresh path takes over from one that was silent for so long \
                    */
@@ -85,6 +98,12 @@ void session_rewind(struct session *session, bool marked_only)
     }
 }
 
+static void paths_changed(struct session *session)
+{
+    if (session->events->paths && !session->over)
+        session->events->paths(session, session->arg);
+}
+
 static void mark_all(struct session *session, const struct path *old)
 {
     struct stream *stream, *next;
@@ -117,6 +136,22 @@ void session_tell_want(struct session *session)
     session->events->want(session, want, session->arg);
 }
 
+/* Better by its rank than every other: that is why it carries traffic. */
+static bool is_preferred(const struct session *session, const struct path *path)
+{
+    bool any = false;
+
+    for (const struct path *other = session->paths; other < session->paths + SESSION_PATHS_MAX;
+         other++) {
+        if (!other->session || !other->listed || other == path)
+            continue;
+        any = true;
+        if (other->rank <= path->rank)
+            return false;
+    }
+    return any;
+}
+
 /* Makes a path the active one. */
 static void move_to(struct session *session, struct path *path, bool tell)
 {
@@ -134,14 +169,20 @@ static void move_to(struct session *session, struct path *path, bool tell)
             old->state = PATH_STANDBY;
     }
     session->active = path;
+    session->moved_at = loop_now(session->loop);
+    session->forced = true; /* unless the peer says that it prefers this path */
+    path->reserve = false;
     path->state = path->state == PATH_ATTACHING ? PATH_ATTACHING : PATH_ACTIVE;
     if (tell)
-        session_send_list(session, path, ATTACH_MOVE);
+        session_send_list(session, path,
+                          ATTACH_MOVE | (is_preferred(session, path) ? 0 : ATTACH_RESERVE));
     if (old_good)
         mark_all(session, old);
     else if (path->listed)
         session_rewind(session, false);
+    session_touch_tick(session);
     session_kick(session);
+    paths_changed(session);
 }
 
 static bool path_is_better(const struct path *a, const struct path *b)
@@ -152,7 +193,9 @@ static bool path_is_better(const struct path *a, const struct path *b)
         return b->state == PATH_SUSPECT;
     if (a->stale != b->stale)
         return b->stale;
-    return a->rank < b->rank;
+    if (a->rank != b->rank)
+        return a->rank < b->rank;
+    return !a->reserve && b->reserve;
 }
 
 /* Picks the active path anew. fresh: a path just listed, which wins over an equal one that has gone
@@ -170,11 +213,57 @@ void session_choose_path(struct session *session, struct path *fresh)
         if (path->session && path->listed && path_is_better(path, best))
             best = path;
     if (fresh && best != fresh && best && now - best->heard_at > UNHEARD_US &&
-        fresh->rank <= best->rank)
+        fresh->rank <= best->rank && !fresh->reserve)
         best = fresh;
     if (best && best != session->active)
         move_to(session, best, true);
     session_tell_want(session);
+}
+
+uint64_t session_check_preferred(struct session *session)
+{
+    struct path *active = session->active, *better = NULL;
+    uint64_t now = loop_now(session->loop), wait = session->prefer_wait;
+
+    if (!active || !session->forced)
+        return UINT64_MAX;
+    for (struct path *path = session->paths; path < session->paths + SESSION_PATHS_MAX; path++)
+        if (path->session && path->state == PATH_STANDBY && path_is_better(path, active))
+            better = path;
+    if (!better)
+        return UINT64_MAX;
+    if (!wait || now - session->preferred_at > PREFER_MEMORY_US)
+        wait = PREFER_US;
+    if (now < session->moved_at + wait)
+        return session->moved_at + wait;
+    if (better->heard_at <= session->moved_at) {
+        if (!better->ping_at)
+            path_probe(better);
+        return now + PREFER_LOOK_US;
+    }
+    session->preferred_at = now;
+    session->prefer_wait = 2 * wait < PREFER_MAX_US ? 2 * wait : PREFER_MAX_US;
+    session_choose_path(session, NULL);
+    return UINT64_MAX;
+}
+
+void session_review_paths(struct session *session, session_review_cb *review, void *arg)
+{
+    for (struct path *path = session->paths; path < session->paths + SESSION_PATHS_MAX; path++) {
+        struct path_info info;
+        int rank;
+
+        if (!path->session || session->over)
+            continue;
+        path_describe(path, &info);
+        rank = review(arg, &info);
+        if (rank >= 0)
+            path->rank = rank;
+        else if (path->state != PATH_SUSPECT)
+            session_path_suspect(path);
+    }
+    if (session->active && !session->over)
+        session_choose_path(session, NULL);
 }
 
 static void on_path_room(struct pipe *pipe, void *arg);
@@ -209,7 +298,7 @@ static struct path *take_slot(struct session *session)
 int session_add_path(struct session *session, struct pipe *pipe, const struct hello *peer_hello,
                      const char *label, int rank)
 {
-    struct path *path;
+    struct path *path, *active;
     uint64_t now = loop_now(session->loop);
 
     if (session->over) {
@@ -229,7 +318,10 @@ int session_add_path(struct session *session, struct pipe *pipe, const struct he
     path->heard_lost = loop_lost(session->loop);
     pipe_add_listener(pipe, &path_events, path);
     session->pathless_since = 0;
-    session_send_list(session, path, 0);
+    active = session->active;
+    session_send_list(
+        session, path,
+        active && active->state != PATH_SUSPECT && active->rank < rank ? ATTACH_RESERVE : 0);
     path_probe(path);
     if (!session->active)
         move_to(session, path, false);
@@ -250,6 +342,7 @@ void session_path_suspect(struct path *path)
     path->suspect_at = loop_now(session->loop);
     path->ping_stalled = true;
     session_choose_path(session, NULL);
+    paths_changed(session);
 }
 
 void session_path_lost(struct path *path, int why)
@@ -269,6 +362,7 @@ void session_path_lost(struct path *path, int why)
         session->pathless_since = loop_now(session->loop);
     session_tell_want(session);
     session_touch_tick(session);
+    paths_changed(session);
 }
 
 static void on_path_end(struct pipe *pipe, int why, void *arg)
@@ -305,6 +399,7 @@ void session_attached(struct session *session, struct path *path, const struct f
     }
     if (!(attach.flags & ATTACH_END))
         return;
+    path->reserve = attach.flags & ATTACH_RESERVE && !(attach.flags & ATTACH_MOVE);
     if (!path->listed) {
         path->listed = true;
         if (path->state == PATH_ATTACHING)
@@ -318,11 +413,16 @@ void session_attached(struct session *session, struct path *path, const struct f
          * knows, and ours makes it say GONE to the rest. The pump sends it, so that many such
          * frames get one list. The peer has chosen: to go back by our own preference would start
          * a quarrel. */
+        for (struct path *other = session->paths; other < session->paths + SESSION_PATHS_MAX;
+             other++)
+            other->reserve = other->session && other != path;
         move_to(session, path, false);
+        session->forced = attach.flags & ATTACH_RESERVE;
         path->list_due = true;
         session_tell_want(session);
     } else {
         session_choose_path(session, path);
     }
     session_kick(session);
+    paths_changed(session);
 }

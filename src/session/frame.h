@@ -42,7 +42,9 @@ enum frame_type {
 enum attach_flag {
     ATTACH_BEGIN = 1 << 0, /* a list of WINDOW frames follows, until ATTACH_END */
     ATTACH_END = 1 << 1,
-    ATTACH_MOVE = 1 << 2, /* the sender now sends on this path; the receiver should too */
+    ATTACH_MOVE = 1 << 2,    /* the sender now sends on this path; the receiver should too */
+    ATTACH_RESERVE = 1 << 3, /* the sender prefers another path; with MOVE: it does not move by
+                                preference */
 };
 
 enum ping_flag {

@@ -280,6 +280,8 @@ void session_path_message(struct pipe *pipe, const struct slice *data, const str
                           : path->listed          ? PATH_STANDBY
                                                   : PATH_ATTACHING;
             session_tell_want(session);
+            if (session->events->paths)
+                session->events->paths(session, session->arg);
         }
         if (used < whole.len)
             path->partial = slice_copy(whole.data + used, whole.len - used);

@@ -10,12 +10,13 @@
  * Liveness. Anything received is proof of life. Something is due when stream bytes, a reset, an
  * attach list or a probe has been sent and nothing was heard since; after path_rto() without a word
  * the path is suspected. While the session is busy a path that has been silent for half of
- * `suspect` is probed, so that a receiver notices as soon as a sender; an idle one is probed every
- * `keepalive`. Every FULL_PING-th probe is large both ways, because a path that passes small
- * packets and loses large ones is dead; a probe that stays unanswered for PING_STUCK_US makes the
- * path suspect whatever else is heard. A suspect path that stays silent is let go, also when it is
- * the only one: otherwise a session whose network is gone would never count as without a path. Time
- * in which this process did not run (loop_lost()) is not silence.
+ * `suspect` is probed, so that a receiver notices as soon as a sender, and those beside it every
+ * PING_EVERY_US; an idle one is probed every `keepalive`. Every FULL_PING-th probe is large both
+ * ways, because a path that passes small packets and loses large ones is dead; a probe that stays
+ * unanswered for PING_STUCK_US makes the path suspect whatever else is heard. A suspect path that
+ * stays silent is let go, also when it is the only one: otherwise a session whose network is gone
+ * would never count as without a path. Time in which this process did not run (loop_lost()) is not
+ * silence.
  *
  * Limits: messages waiting are bounded by PATH_OUT_MAX, beyond which answers to probes are dropped
  * (path_put), and by PATH_GONE_MAX, beyond which a peer that makes us say GONE and does not read
@@ -191,7 +192,10 @@ uint64_t path_check(struct path *path, bool busy)
     uint64_t now = loop_now(loop), lost = loop_lost(loop);
     uint64_t heard =
         path->heard_at + (lost - path->heard_lost); /* as if the lost time had not passed */
-    uint64_t probe_after = busy ? config->suspect_us / 2 : config->keepalive_us;
+    bool is_active = path == path->session->active;
+    uint64_t probe_after = !busy       ? config->keepalive_us
+                           : is_active ? config->suspect_us / 2
+                                       : PING_EVERY_US;
     uint64_t rto = path_rto(path), next;
 
     if (heard > now)
@@ -210,7 +214,7 @@ uint64_t path_check(struct path *path, bool busy)
             return UINT64_MAX;
     }
     if (path->state == PATH_SUSPECT) {
-        uint64_t keep = path == path->session->active ? SILENT_KEEP_US : SUSPECT_KEEP_US;
+        uint64_t keep = is_active ? SILENT_KEEP_US : SUSPECT_KEEP_US;
 
         if (now - heard >= keep + rto && now - path->suspect_at >= keep) {
             session_path_lost(path, -ETIMEDOUT);
@@ -243,6 +247,27 @@ uint64_t path_check(struct path *path, bool busy)
     if (busy)
         next = earlier(next, now + PING_EVERY_US);
     return next > now ? next : now + config->suspect_us / 4;
+}
+
+void path_describe(const struct path *path, struct path_info *info)
+{
+    uint64_t now = loop_now(path->session->loop);
+
+    *info = (struct path_info){
+        .label = path->label,
+        .kind = path->pipe->ops->kind,
+        .state = path->state,
+        .rank = path->rank,
+        .rtt_us = path->srtt,
+        .since_us = now - path->since,
+        .heard_us = now - path->heard_at,
+        .rx_bytes = path->rx_bytes,
+        .tx_bytes = path->tx_bytes,
+        .rx_rate = path->rx_rate,
+        .tx_rate = path->tx_rate,
+    };
+    pipe_addrs(path->pipe, &info->local, NULL);
+    pipe_addrs(path->pipe, NULL, &info->remote);
 }
 
 void path_clear(struct path *path)

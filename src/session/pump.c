@@ -229,8 +229,11 @@ void session_pump(void *arg)
         if (!path->session || (!path->list_due && (path == active || path->out.count == 0)) ||
             pipe_room(path->pipe) == 0)
             continue;
-        if (path->list_due)
+        if (path->list_due) {
             session_send_list(session, path, 0);
+            if (!path->ping_at)
+                path_probe(path); /* since nothing else will answer it */
+        }
         if (session->over)
             return;
         if (path != active)

@@ -233,6 +233,9 @@ static void on_tick(void *arg)
         if (path->session && (at = check_keys(session, path, now)) > now && at < next)
             next = at;
     }
+    at = session_check_preferred(session);
+    if (at < next)
+        next = at;
     if (session->drain_at && session->drain_at < next)
         next = session->drain_at;
     if (session->active && session->active->state != PATH_SUSPECT &&
@@ -341,23 +344,7 @@ void session_describe(const struct session *session, struct session_info *info)
     info->resent_bytes = session->resent_bytes;
     info->moves = session->moves;
     for (const struct path *path = session->paths; path < session->paths + SESSION_PATHS_MAX;
-         path++) {
-        struct path_info *to = &info->path[info->paths];
-
-        if (!path->session)
-            continue;
-        info->paths++;
-        to->label = path->label;
-        to->kind = path->pipe->ops->kind;
-        pipe_addrs(path->pipe, &to->local, NULL);
-        pipe_addrs(path->pipe, NULL, &to->remote);
-        to->state = path->state;
-        to->rtt_us = path->srtt;
-        to->since_us = now - path->since;
-        to->heard_us = now - path->heard_at;
-        to->rx_bytes = path->rx_bytes;
-        to->tx_bytes = path->tx_bytes;
-        to->rx_rate = path->rx_rate;
-        to->tx_rate = path->tx_rate;
-    }
+         path++)
+        if (path->session)
+            path_describe(path, &info->path[info->paths++]);
 }

@@ -51,12 +51,14 @@ enum session_want {
 };
 
 struct session_events {
-    /* The peer opened a stream (opening.h): answer with stream_answer(), now or later. The stream is
-     * paused; what follows the OPEN waits in it. */
+    /* The peer opened a stream (opening.h): answer with stream_answer(), now or later. The stream
+     * is paused; what follows the OPEN waits in it. */
     void (*open)(struct session *session, struct pipe *stream, const struct opening *opening,
                  void *arg);
     /* The need for a path has changed: the owner starts or stops dialling. */
     void (*want)(struct session *session, enum session_want want, void *arg);
+    /* A path came, went, or is in another state. May be NULL. Must not end the session. */
+    void (*paths)(struct session *session, void *arg);
     /* Over: closed by the peer (code and its text), hold time over (-ETIMEDOUT), the peer restarted
      * (-ECONNRESET), or session_close() (0). Every stream has been told before. The session is
      * freed after this call. */
@@ -117,6 +119,7 @@ struct path_info {
     const char *label, *kind;
     struct addr local, remote;
     enum path_state state;
+    int rank;
     uint64_t rtt_us, since_us, heard_us; /* heard_us: time since it was last heard */
     uint64_t rx_bytes, tx_bytes;         /* of frames */
     uint64_t rx_rate, tx_rate;           /* bytes per second, smoothed */
@@ -130,5 +133,12 @@ struct session_info {
     struct path_info path[SESSION_PATHS_MAX];
 };
 void session_describe(const struct session *session, struct session_info *info);
+
+/* Asks the owner about each path anew: its rank, or SESSION_RANK_GONE when nothing can go over it
+ * any more (its interface is down, its address gone). Such a path is left at once, and let go if it
+ * stays silent; a better one than the active one takes over. */
+#define SESSION_RANK_GONE (-1)
+typedef int session_review_cb(void *arg, const struct path_info *path);
+void session_review_paths(struct session *session, session_review_cb *review, void *arg);
 
 #endif

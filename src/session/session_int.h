@@ -68,6 +68,7 @@ struct path {
     enum path_state state;
     bool listed, carried,
         stale;           /* has the peer's whole list; has carried stream bytes; keys are old */
+    bool reserve;        /* the peer prefers another */
     bool list_due;       /* the pump is to send our list */
     bool overrun;        /* the peer does not read what it makes us say: the pump ends the path */
     bool ping_stalled;   /* the path was suspect since the probe: no round trip */
@@ -118,8 +119,11 @@ struct session {
     uint64_t flight;      /* bytes sent over the active path and not confirmed, of all streams */
     bool sent_any;        /* some stream byte was ever sent */
     uint64_t since, pathless_since, traffic_at;
-    uint64_t silent_since; /* since when there is no path that is heard; 0: there is */
-    uint64_t drain_at;     /* when bytes below the marks are to be sent again; 0: nothing */
+    uint64_t silent_since;              /* since when there is no path that is heard; 0: there is */
+    uint64_t moved_at;                  /* when the active path last changed */
+    bool forced;                        /* and it was not by preference */
+    uint64_t preferred_at, prefer_wait; /* when, by preference alone; the next wait for that */
+    uint64_t drain_at; /* when bytes below the marks are to be sent again; 0: nothing */
     struct defer pump, finish;
     struct timer tick, ack;
     /* statistics */
@@ -159,6 +163,7 @@ void path_rtt_sample(struct path *path, uint64_t rtt);
 void path_probe(struct path *path);
 /* Looks at the path's silence; returns when to look again. */
 uint64_t path_check(struct path *path, bool busy);
+void path_describe(const struct path *path, struct path_info *info);
 void path_clear(struct path *path);
 
 /* session.c */
@@ -186,6 +191,9 @@ void session_attached(struct session *session, struct path *path, const struct f
 void session_send_list(struct session *session, struct path *path, uint64_t flags);
 /* Picks the active path anew. fresh: a path just listed, or NULL. */
 void session_choose_path(struct session *session, struct path *fresh);
+/* Goes back to a better path than the active one when its time has come; returns when to look
+ * again. */
+uint64_t session_check_preferred(struct session *session);
 void session_tell_want(struct session *session);
 /* Sends again what is not confirmed: everything, or what is below the marks. */
 void session_rewind(struct session *session, bool marked_only);

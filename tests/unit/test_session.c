@@ -28,7 +28,7 @@ struct side {
     struct pipe *opened[STREAMS_MAX]; /* by the peer */
     int opens;
     bool refuse;
-    int signals;
+    int signals, paths;
     size_t signal_len; /* of the last */
     uint8_t signal[SESSION_SIGNAL_MAX];
 };
@@ -86,8 +86,14 @@ static void on_signal(struct session *session, const uint8_t *bytes, size_t len,
     memcpy(side->signal, bytes, len);
 }
 
+static void on_paths(struct session *session, void *arg)
+{
+    (void)session;
+    ((struct side *)arg)->paths++;
+}
+
 static const struct session_events events = {
-    .open = on_open, .want = on_want, .end = on_end, .signal = on_signal};
+    .paths = on_paths, .open = on_open, .want = on_want, .end = on_end, .signal = on_signal};
 
 static void run(struct world *world, uint64_t us)
 {
@@ -128,7 +134,8 @@ static void world_free(struct world *world)
     loop_free(world->loop);
 }
 
-static struct pipe *join(struct world *world, uint64_t delay_us, uint64_t rate, int rank)
+static struct pipe *join_ranked(struct world *world, uint64_t delay_us, uint64_t rate, int rank0,
+                                int rank1)
 {
     struct pair_options options = {.delay_us = delay_us, .rate = rate};
     struct pipe *ends[2];
@@ -138,9 +145,22 @@ static struct pipe *join(struct world *world, uint64_t delay_us, uint64_t rate, 
         struct hello hello = {.max_streams = world->config.max_streams,
                               .instance = {(uint8_t)(i + 1)}};
 
-        session_add_path(world->side[i].session, ends[i], &hello, "pair", rank);
+        session_add_path(world->side[i].session, ends[i], &hello, "pair", i ? rank1 : rank0);
     }
     return ends[0];
+}
+
+static struct pipe *join(struct world *world, uint64_t delay_us, uint64_t rate, int rank)
+{
+    return join_ranked(world, delay_us, rate, rank, rank);
+}
+
+static uint32_t session_paths(const struct session *session)
+{
+    struct session_info info;
+
+    session_describe(session, &info);
+    return info.paths;
 }
 
 static void on_answer(void *arg, enum answer answer, const struct addr *bound)
@@ -584,6 +604,138 @@ static void test_ping(void **state)
     world_free(&world);
 }
 
+/* Puts the rank that stands at the index of the old one. */
+static int on_review(void *arg, const struct path_info *path)
+{
+    return ((const int *)arg)[path->rank];
+}
+
+static void check_active(struct world *world, int side, int rank, uint64_t moves)
+{
+    struct session_info info;
+    bool found = false;
+
+    session_describe(world->side[side].session, &info);
+    for (uint32_t i = 0; i < info.paths; i++)
+        found = found || (info.path[i].state == PATH_ACTIVE && info.path[i].rank == rank);
+    assert_true(found);
+    assert_int_equal(info.moves, moves);
+}
+
+/* Two paths, which only side 0 ranks: 0 and 1. */
+static void join_two(struct world *world, struct pipe *ends[2])
+{
+    for (int i = 0; i < 2; i++) {
+        ends[i] = join_ranked(world, MS_US, 0, i, 0);
+        run(world, 300 * MS_US); /* so that the first is silent, as in an idle session */
+    }
+    run(world, 5 * SEC_US);
+}
+
+/* A reserve is left alone by the side that has no preference; when the owner says that the better
+ * path is gone, traffic moves without waiting for silence, and goes back by rank. */
+static void test_review(void **state)
+{
+    static const int gone[] = {SESSION_RANK_GONE, 1}, swapped[] = {1, 0};
+    struct world world;
+    struct reader client, server = {0};
+    struct pipe *ends[2];
+    uint64_t at;
+
+    (void)state;
+    world_new(&world);
+    join_two(&world, ends);
+    check_active(&world, 0, 0, 0);
+    check_active(&world, 1, 0, 0);
+    open_from(&world, 0, &client);
+    run(&world, SEC_US);
+    pipe_add_listener(world.side[1].opened[0], &reader_events, &server);
+    pipe_resume(world.side[1].opened[0]);
+    assert_true(world.side[0].paths > 0);
+    pair_cut(ends[0], true);
+    session_review_paths(world.side[0].session, on_review, (void *)gone);
+    assert_int_equal(world.side[0].session->want, SESSION_WANTS_NOTHING);
+    check_active(&world, 0, 1, 1);
+    at = loop_now(world.loop);
+    pipe_write_copy(client.pipe, "key", 3);
+    run(&world, SEC_US);
+    assert_int_equal(server.got, 3);
+    assert_true(server.last_at - at < 20 * MS_US);
+    check_active(&world, 0, 1, 1);
+    /* It stays silent, and goes. */
+    run(&world, 30 * SEC_US);
+    assert_int_equal(session_paths(world.side[0].session), 1);
+    /* It is back: a fresh path of the better rank. */
+    join_ranked(&world, MS_US, 0, 0, 0);
+    run(&world, SEC_US);
+    check_active(&world, 0, 0, 2);
+    session_review_paths(world.side[0].session, on_review, (void *)swapped);
+    run(&world, SEC_US);
+    check_active(&world, 0, 0, 3);
+    world_free(&world);
+}
+
+/* The only path is gone: another is asked for at once. */
+static void test_only_path_gone(void **state)
+{
+    static const int gone[] = {SESSION_RANK_GONE};
+    struct world world;
+
+    (void)state;
+    world_new(&world);
+    join(&world, MS_US, 0, 0);
+    run(&world, SEC_US);
+    session_review_paths(world.side[0].session, on_review, (void *)gone);
+    assert_int_equal(world.side[0].want, SESSION_WANTS_SPARE);
+    session_recheck(world.side[0].session);
+    run(&world, SEC_US);
+    assert_int_equal(world.side[0].want, SESSION_WANTS_NOTHING); /* it was not so bad */
+    world_free(&world);
+}
+
+/* The better path falls silent, and works again: the side that prefers it goes back, whoever left
+ * it; the more often that happens, the later. */
+static void test_going_back(void **state)
+{
+    struct world world;
+    struct reader client, server = {0};
+    struct pipe *ends[2];
+    uint64_t waits[3];
+
+    (void)state;
+    world_new(&world);
+    join_two(&world, ends);
+    open_from(&world, 0, &client);
+    run(&world, SEC_US);
+    pipe_add_listener(world.side[1].opened[0], &reader_events, &server);
+    pipe_resume(world.side[1].opened[0]);
+    for (int i = 0; i < 3; i++) {
+        struct session_info info;
+        uint64_t moves, at;
+        struct pipe *from = i == 1 ? world.side[1].opened[0] : client.pipe;
+
+        session_describe(world.side[0].session, &info);
+        moves = info.moves;
+        pair_cut(ends[0], true);
+        pipe_write_copy(from, "key", 3);
+        run(&world, 900 * MS_US);
+        pair_cut(ends[0], false);
+        check_active(&world, 0, 1, moves + 1);
+        at = loop_now(world.loop);
+        while (info.moves < moves + 2 && loop_now(world.loop) - at < 60 * SEC_US) {
+            run(&world, 100 * MS_US);
+            session_describe(world.side[0].session, &info);
+        }
+        check_active(&world, 0, 0, moves + 2);
+        waits[i] = loop_now(world.loop) - at;
+        run(&world, 5 * SEC_US);
+    }
+    assert_in_range(waits[0], SEC_US, 5 * SEC_US);
+    assert_in_range(waits[1], 4 * SEC_US, 8 * SEC_US);
+    assert_in_range(waits[2], 9 * SEC_US, 14 * SEC_US);
+    world_free(&world);
+}
+
 /* A signal needs a path, has a length, and overtakes what streams wait to send; a queue of them has
  * an end. */
 static void test_signal(void **state)
@@ -651,6 +803,9 @@ int main(void)
         cmocka_unit_test(test_rekey),
         cmocka_unit_test(test_ping),
         cmocka_unit_test(test_signal),
+        cmocka_unit_test(test_review),
+        cmocka_unit_test(test_only_path_gone),
+        cmocka_unit_test(test_going_back),
     };
 
     log_init(LOG_ERROR);
