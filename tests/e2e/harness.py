@@ -319,11 +319,11 @@ class T:
         return n
 
     def gateway(self, ticket, *options, state=None, ns=None, listen=("127.0.0.1:0",), name=None,
-                argv=()):
+                argv=(), reach="127.0.0.1:0"):
         """Starts a gateway with a ticket's file (or a peer's name) and waits until it is ready."""
         target = ["@" + ticket] if ticket and os.path.exists(ticket) else [ticket] if ticket else []
         n = self.node("gateway", *target, *argv, state=state, ns=ns, name=name,
-                      options=["path.listen=127.0.0.1:0", *(f"gateway.listen={x}" for x in listen),
+                      options=[f"path.listen={reach}", *(f"gateway.listen={x}" for x in listen),
                                *options])
         n.socks = self.ready(n)
         return n

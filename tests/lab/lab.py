@@ -385,11 +385,11 @@ class Host:
         e.host = self
         return e
 
-    def gateway(self, peer, *options, brokers=(), name=None, **kw):
+    def gateway(self, peer, *options, brokers=(), name=None, reach="[::]:0", **kw):
         """A gateway of an exit (or with a ticket's file, or None) that is ready."""
         ticket = getattr(peer, "ticket", peer)
         g = self.t.gateway(ticket, *(o for b in brokers for o in b.options()), *options,
-                           ns=self.space(), name=name or f"gateway-{self.name}", **kw)
+                           ns=self.space(), name=name or f"gateway-{self.name}", reach=reach, **kw)
         g.host = self
         return g
 
