@@ -8,7 +8,7 @@ _adit()
     prev=${COMP_WORDS[COMP_CWORD - 1]}
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
-        exit | gateway | node | ticket | key | peers | status | ping | check | help)
+        exit | gateway | node | forward | ticket | key | peers | status | ping | check | help)
             verb=${COMP_WORDS[i]}
             break
             ;;
@@ -38,8 +38,8 @@ _adit()
     esac
 
     if [[ -z $verb ]]; then
-        COMPREPLY=($(compgen -W "exit gateway node ticket key peers status ping check help \
-            --version" -- "$cur"))
+        COMPREPLY=($(compgen -W "exit gateway node forward ticket key peers status ping check \
+            help --version" -- "$cur"))
         return
     fi
     local common="--config --option --state --verbose --quiet --help" own= words=
@@ -53,6 +53,7 @@ _adit()
         allow | expire | revoke | rename | forget) words=$(_adit_peers) ;;
         esac
         ;;
+    forward) own="--reverse" words=$(_adit_peers) ;;
     status) own="--json --watch" ;;
     ping) own="--count --interval --timeout --until-direct --json" words=$(_adit_peers) ;;
     gateway)

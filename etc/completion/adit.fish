@@ -5,13 +5,14 @@ function __adit_peers
     adit peers 2>/dev/null | awk 'NR > 1 { print ($2 == "-" ? $1 : $2) }'
 end
 
-set -l verbs exit gateway node ticket key peers status ping check help
+set -l verbs exit gateway node forward ticket key peers status ping check help
 set -l none "not __fish_seen_subcommand_from $verbs"
 
 complete -c adit -f
 complete -c adit -n $none -a exit -d 'offer this machine as an exit; prints its ticket'
 complete -c adit -n $none -a gateway -d 'SOCKS and HTTP proxy whose traffic leaves at a peer'
 complete -c adit -n $none -a node -d 'run all roles that the configuration has'
+complete -c adit -n $none -a forward -d 'forward a port through a peer, or from it'
 complete -c adit -n $none -a ticket -d 'print a new ticket of this node'
 complete -c adit -n $none -a key -d "print this node's ID"
 complete -c adit -n $none -a peers -d 'known peers, and who may use this exit'
@@ -37,6 +38,8 @@ complete -c adit -n $tickets -l address -x -d 'where this machine is reached'
 complete -c adit -n $tickets -l ticket-file -r -F -d 'write the ticket to a file'
 complete -c adit -n '__fish_seen_subcommand_from exit' -l print-ticket -d 'print a ticket in any case'
 complete -c adit -n '__fish_seen_subcommand_from ticket' -l refresh -d 'withdraw all earlier tickets'
+complete -c adit -n '__fish_seen_subcommand_from forward' -s R -l reverse -d 'the peer listens'
+complete -c adit -n '__fish_seen_subcommand_from forward' -F -a '(__adit_peers)'
 complete -c adit -n '__fish_seen_subcommand_from gateway' -F -a '(__adit_peers)'
 complete -c adit -n '__fish_seen_subcommand_from peers' -a 'list allow expire revoke rename forget (__adit_peers)'
 complete -c adit -n '__fish_seen_subcommand_from peers' -l for -x -d 'allow: end the admission after that time'

@@ -62,7 +62,10 @@ struct cli {
     size_t value_count;
     struct config *config;
     char *state_dir;
-    bool state_chosen; /* named by --state or XDG_STATE_HOME */
+    bool state_chosen;  /* named by --state or XDG_STATE_HOME */
+    void *own;          /* the verb's */
+    struct loop *loop;  /* cli_serve()'s, while it runs */
+    int serve_code;     /* cli_serve_end()'s */
 };
 
 /* All verbs, and the options that each of them takes. */
@@ -108,7 +111,8 @@ struct cli_request {
     control_event_fn *event; /* NULL: there are none; its arg is the cli */
     uint32_t silence_ms;     /* how long it may say nothing; 0: CLI_SILENCE_MS */
 };
-#define CLI_SILENCE_MS 30000
+#define CLI_SILENCE_MS      30000
+#define CLI_SILENCE_ALLOWED UINT32_MAX /* for ever */
 /* Its answer (a new reference). NULL: told, but if none is given and no process runs, *none says so
  * instead. */
 json_t *cli_ask(struct cli *cli, const struct cli_request *request, bool *none);
@@ -122,6 +126,8 @@ struct serve_hooks {
     int (*ready)(struct cli *cli, struct node *node, const struct node_id *id);
 };
 int cli_serve(struct cli *cli, unsigned roles, const struct serve_hooks *hooks);
+/* From the node's callbacks: ends it at once, with this exit code. */
+void cli_serve_end(struct cli *cli, int code);
 /* Prints "ready: ..." for every listener of applications. */
 void cli_print_ready(const struct node *node);
 
@@ -134,6 +140,7 @@ void notify_reloading(void);
 int exit_run(struct cli *cli);
 int gateway_run(struct cli *cli);
 int node_run(struct cli *cli);
+int forward_run(struct cli *cli);
 int ticket_run(struct cli *cli);
 int key_run(struct cli *cli);
 int peers_run(struct cli *cli);

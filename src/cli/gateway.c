@@ -78,9 +78,11 @@ int node_run(struct cli *cli)
         roles |= NODE_EXIT;
     if (config_has_section(cli->config, "gateway"))
         roles |= NODE_GATEWAY;
+    if (config_has_section(cli->config, "forward"))
+        roles |= NODE_FORWARD;
     if (roles == 0) {
-        cli_complain("the configuration has neither [exit] nor [gateway], so there is nothing to "
-                     "do; add one or both (an empty section means its defaults)");
+        cli_complain("the configuration has none of [exit], [gateway] and [forward], so there is "
+                     "nothing to do; add one (an empty section means its defaults)");
         return CLI_CONFIG;
     }
     return cli_serve(cli, roles, &hooks);

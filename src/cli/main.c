@@ -62,6 +62,11 @@ static const struct cli_option ping_options[] = {
     {0},
 };
 
+static const struct cli_option forward_options[] = {
+    {'R', "reverse", NULL, "the peer listens, and this machine connects to HOST:PORT"},
+    {0},
+};
+
 static const struct cli_option check_options[] = {
     {0, "keys", NULL, "list all keys of the configuration instead"},
     {0},
@@ -87,7 +92,15 @@ const struct cli_verb cli_verbs[] = {
      "file, - from standard input. Afterwards PEER, a name or ID, is enough, or nothing if only\n"
      "one exit is known. Prints `ready: socks5://ADDRESS:PORT' when applications may connect.\n"},
     {"node", "", "run all roles that the configuration has", node_run, NULL, 0, 0,
-     "The configuration's sections [exit] and [gateway] say which.\n"},
+     "The configuration's sections [exit], [gateway] and [forward] say which.\n"},
+    {"forward", "LISTEN PEER HOST:PORT", "forward a port through a peer, or from it", forward_run,
+     forward_options, 3, 3,
+     "Connections to LISTEN on this machine go through PEER, which connects to HOST:PORT. With\n"
+     "--reverse, PEER listens at LISTEN, and this machine connects. LISTEN is [IP:]PORT (port 0:\n"
+     "any; IP is 127.0.0.1 if left out) or unix:PATH; PEER a name, ID or ticket (@FILE, -). Runs\n"
+     "until it is told to stop; prints `ready: IP:PORT' when somebody listens. A node that runs\n"
+     "already does the work; else this is one. The peer's owner says where it may listen, with\n"
+     "exit.reverse; [forward] in the configuration has forwards that stay.\n"},
     {"ticket", "", "print a new ticket of this node", ticket_run, ticket_options, 0, 0,
      "The running process makes it; where none runs, it is made for the next one. Give it to one\n"
      "person: whoever has it first may use this exit.\n"},

@@ -203,11 +203,19 @@ int cli_serve(struct cli *cli, unsigned roles, const struct serve_hooks *hooks)
     if (code == 0) {
         fflush(stdout);
         notify_send("READY=1");
-        if (loop_run(serve.loop) != 0)
-            code = CLI_FAILURE;
+        cli->loop = serve.loop;
+        code = loop_run(serve.loop) != 0 ? CLI_FAILURE : cli->serve_code;
+        cli->loop = NULL;
     }
     serve_end(&serve);
     return code;
+}
+
+void cli_serve_end(struct cli *cli, int code)
+{
+    cli->serve_code = code;
+    if (cli->loop != NULL)
+        loop_stop(cli->loop);
 }
 
 void cli_print_ready(const struct node *node)

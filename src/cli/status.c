@@ -75,6 +75,20 @@ static void node_print(const json_t *status)
     printf(" of %s\n", bytes(number_of(memory, "pool_limit_bytes"), b));
 }
 
+static void forward_print(const json_t *forward)
+{
+    const char *problem = text_of(forward, "problem");
+    bool reverse = strcmp(text_of(forward, "kind"), "reverse") == 0;
+
+    printf("forward   %s%s%s -> %s%s%s%s, %.0f connections, %.0f in all%s%s\n",
+           text_of(forward, "listen"), reverse ? " of " : "",
+           reverse ? text_of(forward, "peer") : "", text_of(forward, "to"), reverse ? "" : " by ",
+           reverse ? "" : text_of(forward, "peer"),
+           json_is_true(json_object_get(forward, "listening")) ? "" : ", not listening",
+           number_of(forward, "connections"), number_of(forward, "opened"),
+           problem[0] != '\0' ? ": " : "", problem);
+}
+
 static void roles_print(const json_t *status)
 {
     const json_t *gateway = json_object_get(status, "gateway");
@@ -89,6 +103,12 @@ static void roles_print(const json_t *status)
                number_of(gateway, "clients"), number_of(gateway, "requests"),
                number_of(gateway, "failed"),
                text_of(gateway, "exit")[0] != '\0' ? text_of(gateway, "exit") : "by routes only");
+    json_array_foreach(json_object_get(status, "forwards"), index, route)
+        forward_print(route);
+    json_array_foreach(json_object_get(status, "listening_for_peers"), index, route)
+        printf("lent      %s to %s, %.0f connections, %.0f in all\n", text_of(route, "address"),
+               text_of(route, "peer"), number_of(route, "connections"),
+               number_of(route, "accepted"));
     json_array_foreach(json_object_get(gateway, "routes"), index, route)
         printf("route     %s -> %s, %.0f streams\n", text_of(route, "rule"), text_of(route, "to"),
                number_of(route, "streams"));

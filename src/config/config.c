@@ -687,6 +687,12 @@ int config_finish(struct config *config)
             error_add(parser, "configuration", 0,
                       "exit.allow: '*' would open nothing, for public addresses are open already; "
                       "0.0.0.0/0 and ::/0 open all others, *:PORT a port");
+    for (size_t i = 0; i < config->exit.reverse.count; i++)
+        if (config->exit.reverse.items[i].kind == RULE_NAME)
+            error_add(parser, "configuration", 0,
+                      "exit.reverse: '%s' is a name; write addresses of this machine, as in "
+                      "127.0.0.1:8080",
+                      config->exit.reverse.items[i].name);
     if (config->turn.password_file[0] != '\0' && config->turn.secret_file[0] != '\0')
         error_add(parser, "configuration", 0,
                   "turn.password_file and turn.secret_file are both set; keep one");

@@ -64,6 +64,19 @@ struct config_routes {
     size_t count;
 };
 
+/* LISTEN -> PEER HOST:PORT (config/forward.h). */
+struct config_forward {
+    struct config_listen listen; /* reverse: at the peer, without path */
+    char *peer;
+    struct target to; /* as whoever connects there sees it: the peer, or (reverse) we */
+    bool is_reverse;
+};
+
+struct config_forwards {
+    struct config_forward *items;
+    size_t count;
+};
+
 enum config_strategy { STRATEGY_DIRECT, STRATEGY_REVERSE, STRATEGY_PUNCH, STRATEGY_RELAY };
 #define CONFIG_STRATEGIES 4
 
@@ -147,7 +160,11 @@ struct config {
         uint64_t connect_timeout_us;
         struct config_addrs resolver; /* none: the system's; port 53 unless given */
         bool access_log;
+        struct config_rules reverse; /* where admitted peers may have us listen */
     } exit;
+    struct {
+        struct config_forwards local, reverse;
+    } forward;
     struct config_peer *peers;
     size_t peer_count;
 
@@ -176,6 +193,8 @@ enum config_type {
     CONFIG_NETS,      /* struct config_strings: IP/PREFIX */
     CONFIG_RULES,     /* struct config_rules */
     CONFIG_ROUTES,    /* struct config_routes: RULE -> EXIT */
+    CONFIG_FORWARDS,  /* struct config_forwards, from here */
+    CONFIG_REVERSES,  /* the same, from there */
 };
 
 /* A key of the configuration. */

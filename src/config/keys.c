@@ -143,6 +143,13 @@ static const struct config_key keys[] = {
      .help = "DNS server; default: the system's"},
     {"exit", "access_log", CONFIG_BOOL, .offset = FIELD(exit, access_log), .fallback = "no",
      .help = "log each stream with its destination"},
+    {"exit", "reverse", CONFIG_RULES, .repeat = true, .offset = FIELD(exit, reverse),
+     .help = "addresses and ports where admitted peers may have this machine listen for them"},
+
+    {"forward", "local", CONFIG_FORWARDS, .repeat = true, .offset = FIELD(forward, local),
+     .help = "connections to LISTEN here go to HOST:PORT as the peer reaches it"},
+    {"forward", "reverse", CONFIG_REVERSES, .repeat = true, .offset = FIELD(forward, reverse),
+     .help = "connections to LISTEN at the peer come to HOST:PORT as this machine reaches it"},
 
     {"peer", "id", CONFIG_NODE_ID, .offset = offsetof(struct config_peer, id),
      .help = "the peer's node ID"},
@@ -179,9 +186,11 @@ static const char *const type_names[] = {
     [CONFIG_NETS] = "IP/PREFIX",
     [CONFIG_RULES] = "RULE",
     [CONFIG_ROUTES] = "RULE -> EXIT",
+    [CONFIG_FORWARDS] = "LISTEN -> PEER HOST:PORT",
+    [CONFIG_REVERSES] = "LISTEN -> PEER HOST:PORT",
 };
 
-_Static_assert(sizeof type_names / sizeof *type_names == CONFIG_ROUTES + 1, "each type has a name");
+_Static_assert(sizeof type_names / sizeof *type_names == CONFIG_REVERSES + 1, "each type has a name");
 
 const char *config_type_name(const struct config_key *key)
 {

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "config/forward.h"
 #include "config/ticket.h"
 
 /* A number with a scale, as in "1.5" times 1024: integer arithmetic, three decimals. Advances
@@ -423,6 +424,18 @@ static int set_route(const char *text, struct list *list, char *why)
     return rc;
 }
 
+static int set_forward(const char *text, bool is_reverse, struct list *list, char *why)
+{
+    struct config_forward forward;
+    int rc = config_forward_parse(&forward, is_reverse, text, why);
+
+    if (rc == 0)
+        rc = list_add(list, &forward, sizeof forward, why);
+    if (rc != 0)
+        config_forward_clear(&forward);
+    return rc;
+}
+
 static int set_ticket(const char *text, char **field, char *why)
 {
     struct ticket ticket;
@@ -498,6 +511,9 @@ int value_set(const struct config_key *key, const char *text, void *field, char 
         return set_rule(text, field, why);
     case CONFIG_ROUTES:
         return set_route(text, field, why);
+    case CONFIG_FORWARDS:
+    case CONFIG_REVERSES:
+        return set_forward(text, key->type == CONFIG_REVERSES, field, why);
     }
     return ADIT_EFORMAT;
 }
@@ -527,6 +543,13 @@ static void routes_clear(struct config_routes *routes)
     for (size_t i = 0; i < routes->count; i++)
         free(routes->items[i].exit);
     list_clear((struct list *)routes);
+}
+
+static void forwards_clear(struct config_forwards *forwards)
+{
+    for (size_t i = 0; i < forwards->count; i++)
+        config_forward_clear(&forwards->items[i]);
+    list_clear((struct list *)forwards);
 }
 
 void value_clear(const struct config_key *key, void *field)
@@ -565,6 +588,10 @@ void value_clear(const struct config_key *key, void *field)
         break;
     case CONFIG_ROUTES:
         routes_clear(field);
+        break;
+    case CONFIG_FORWARDS:
+    case CONFIG_REVERSES:
+        forwards_clear(field);
         break;
     }
 }

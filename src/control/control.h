@@ -66,6 +66,9 @@ __attribute__((format(printf, 2, 3))) void control_fail(struct control_request *
 void control_event(struct control_request *request, json_t *event);
 /* The client is gone: whoever works for it may as well end. */
 bool control_is_gone(const struct control_request *request);
+/* For requests that last: `gone` is called, once, when the client is gone or will send no more. The
+ * request still has to be answered. NULL: no longer wanted. */
+void control_on_gone(struct control_request *request, void (*gone)(void *arg), void *arg);
 
 /* --- Client: blocking, for verbs of the command line --- */
 

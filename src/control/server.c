@@ -49,6 +49,8 @@ struct client {
 struct control_request {
     struct client *client; /* NULL: gone */
     json_t *id;            /* as the client gave it; may be NULL */
+    void (*gone)(void *arg); /* NULL: nobody asks */
+    void *gone_arg;
 };
 
 struct control_server {
@@ -64,10 +66,24 @@ struct control_server {
     unsigned client_count;
 };
 
+static void request_gone(struct control_request *request)
+{
+    void (*gone)(void *arg) = request->gone;
+
+    request->gone = NULL;
+    if (gone != NULL)
+        gone(request->gone_arg);
+}
+
 static void client_free(struct client *client)
 {
-    if (client->request != NULL)
-        client->request->client = NULL;
+    struct control_request *request = client->request;
+
+    if (request != NULL) {
+        client->request = NULL;
+        request->client = NULL;
+        request_gone(request);
+    }
     defer_cancel(client->server->loop, &client->step);
     *client->prev = client->next;
     if (client->next != NULL)
@@ -161,6 +177,12 @@ bool control_is_gone(const struct control_request *request)
     return request->client == NULL;
 }
 
+void control_on_gone(struct control_request *request, void (*gone)(void *arg), void *arg)
+{
+    request->gone = gone;
+    request->gone_arg = arg;
+}
+
 static void request_begin(struct client *client, const char *text, size_t len)
 {
     json_error_t error;
@@ -236,6 +258,8 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
     } else if (what & BEV_EVENT_EOF) {
         client->eof = true;
         on_ready(bev, client);
+        if (client->request != NULL)
+            request_gone(client->request);
     }
 }
 

@@ -18,6 +18,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "control/forwards.h"
+
 #define PING_COUNT_MAX    1000000
 #define PING_INTERVAL_MIN 10
 #define PING_TIMEOUT_MAX  600000
@@ -38,6 +40,7 @@ struct ping {
 
 struct verbs {
     struct verbs_context context;
+    struct control_forwards *forwards;
     struct ping *pings;
     unsigned ping_count;
     bool ending;
@@ -237,6 +240,11 @@ static void handle_ticket(struct verbs *verbs, struct control_request *request, 
     free(ticket);
 }
 
+static void handle_forward(struct verbs *verbs, struct control_request *request, const json_t *args)
+{
+    control_forwards_add(verbs->forwards, request, args);
+}
+
 static void handle_reload(struct verbs *verbs, struct control_request *request, const json_t *args)
 {
     (void)args;
@@ -274,6 +282,7 @@ static const struct {
     const char *name;
     void (*handle)(struct verbs *verbs, struct control_request *request, const json_t *args);
 } handlers[] = {
+    {"forward", handle_forward},
     {"ping", handle_ping},
     {"reload", handle_reload},
     {"status", handle_status},
@@ -308,8 +317,14 @@ struct verbs *verbs_new(const struct verbs_context *context)
 {
     struct verbs *verbs = calloc(1, sizeof *verbs);
 
-    if (verbs != NULL)
-        verbs->context = *context;
+    if (verbs == NULL)
+        return NULL;
+    verbs->context = *context;
+    verbs->forwards = control_forwards_new(context->node);
+    if (verbs->forwards == NULL) {
+        free(verbs);
+        return NULL;
+    }
     return verbs;
 }
 
@@ -318,6 +333,7 @@ void verbs_stop(struct verbs *verbs)
     struct ping *next;
 
     verbs->ending = true;
+    control_forwards_stop(verbs->forwards);
     for (struct ping *ping = verbs->pings; ping != NULL; ping = next) {
         next = ping->next;
         if (!ping->in_round)
@@ -333,5 +349,6 @@ void verbs_free(struct verbs *verbs)
     /* Of rounds that a node has not answered, there can be none once it is freed. */
     while (verbs->pings != NULL)
         ping_end(verbs->pings, "adit is stopping");
+    control_forwards_free(verbs->forwards);
     free(verbs);
 }

@@ -10,6 +10,7 @@
  *     ping    {peer, count, interval_ms, timeout_ms, until_direct}
  *             events {seq, results: [{path, remote, rtt_ms, active}], why},
  *             then {sent, answered, direct}
+ *     forward                                          see forwards.h
  *     reload                                           {restart}
  */
 #ifndef ADIT_CONTROL_VERBS_H

@@ -31,7 +31,7 @@
 
 #include "base/log.h"
 #include "crypto/tls_context.h"
-#include "node/node_int.h"
+#include "node/forward.h"
 
 static void on_proven(void *arg, struct pipe *pipe, struct handshake *handshake)
 {
@@ -177,6 +177,8 @@ struct node *node_new(struct loop *loop, const struct config *config, struct sta
     LIST_INIT(&node->invitations);
     LIST_INIT(&node->paths);
     LIST_INIT(&node->pings);
+    LIST_INIT(&node->forwards);
+    LIST_INIT(&node->lents);
     timer_init(&node->stop_timer, on_stop_timer, node);
     admission_init(node);
     defer_init(&node->stop_check, on_stop_check, node);
@@ -197,6 +199,8 @@ struct node *node_new(struct loop *loop, const struct config *config, struct sta
         r = start_exit(node, errbuf, errlen);
     if (r == 0 && roles & NODE_GATEWAY)
         r = start_gateway(node, errbuf, errlen);
+    if (r == 0 && roles & NODE_FORWARD)
+        r = forwards_use(node, config, errbuf, errlen);
     if (r < 0) {
         node_free(node);
         return NULL;
@@ -277,6 +281,7 @@ void node_free(struct node *node)
     netwatch_free(node->netwatch);
     node->netwatch = NULL;
     front_free(node->front);
+    forwards_free(node);
     HASH_ITER (hh, node->peers, peer, next) {
         node_peer_reset_scheduler(peer);
         if (peer->session)
@@ -378,6 +383,8 @@ int node_reload(struct node *node, const struct config *config, char **restart, 
                 log_error("event=reload-failed part=gateway");
         }
     }
+    if (r == 0 && node->roles & NODE_FORWARD)
+        r = forwards_use(node, config, errbuf, errlen);
     if (r == 0 && node->egress) {
         egress_config_from(&egress, config);
         r = egress_reconfigure(node->egress, &egress);
@@ -397,6 +404,7 @@ int node_reload(struct node *node, const struct config *config, char **restart, 
     HASH_ITER (hh, node->peers, peer, next)
         node_peer_reconfigure(peer);
     set_env(node, config);
+    lent_recheck(node);
     finder_refresh(node);
     node_peers_changed(node);
     HASH_ITER (hh, node->peers, peer, next)

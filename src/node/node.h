@@ -23,6 +23,7 @@ struct node;
 enum node_role {
     NODE_EXIT = 1 << 0,    /* listens for paths, lets admitted peers' streams out */
     NODE_GATEWAY = 1 << 1, /* listens for applications, uses the peer config->gateway.exit */
+    NODE_FORWARD = 1 << 2, /* has the forwards of config->forward */
 };
 
 /* Binds every listener of its roles and starts dialling. All arguments stay the caller's and must
@@ -68,8 +69,27 @@ struct node_ticket_options {
 int node_ticket(struct node *node, const struct node_ticket_options *options, char **ticket,
                 char *errbuf, size_t errlen);
 
-/* The status (a new reference): "node", "memory", "listeners", "handshakes", "peers", and for its
- * role "exit" or "gateway"; the layout is in docs/adit.1. */
+/* A forward beside those of the configuration (config/forward.h), for as long as somebody wants it.
+ */
+#define NODE_FORWARD_TEXT_MAX 512
+struct forward;
+struct node_forward_info {
+    bool listening;      /* here, or (reverse) at the peer */
+    bool refused;        /* the peer does not want to listen; it is asked again from time to time */
+    const char *address; /* where it listens, or is to */
+    const char *problem; /* of the listener, or of the last connection; "": none */
+};
+/* Tells what has changed, from the loop; valid during the call, in which the forward may be ended. */
+typedef void node_forward_cb(void *arg, const struct node_forward_info *info);
+/* NULL: errbuf says why: the peer is not known, or nothing can listen there. It ends with the node,
+ * untold. spec is copied. */
+struct forward *node_forward(struct node *node, const struct config_forward *spec,
+                             node_forward_cb *cb, void *arg, char *errbuf, size_t errlen);
+/* Ends it and its connections. */
+void node_forward_end(struct forward *forward);
+
+/* The status (a new reference): "node", "memory", "listeners", "handshakes", "peers",
+ * "forwards", and for its role "exit" or "gateway"; the layout is in docs/adit.1. */
 json_t *node_status(const struct node *node);
 
 /* A peer that the state need not know yet: by its name in the configuration, its whole ID, or the

@@ -78,6 +78,7 @@ struct node_peer {
 
 struct ping_job;
 struct path_watch;
+struct lent;
 
 /* A gateway.route in use. */
 enum route_way { ROUTE_PEER, ROUTE_DIRECT, ROUTE_BLOCK };
@@ -110,6 +111,9 @@ struct node {
     struct node_peer *exit; /* role gateway; NULL: routes cover everything */
     struct route *routes;
     size_t route_count;
+    LIST_HEAD(, forward) forwards;
+    size_t forward_count;
+    LIST_HEAD(, lent) lents; /* where we listen for peers */
     struct node_peer *peers;
     LIST_HEAD(, greeting) greetings;
     LIST_HEAD(, path_watch) paths; /* pipes handed to sessions, until they end */
@@ -219,6 +223,10 @@ void trouble_end(struct node_peer *peer);
 
 /* outlet.c */
 void outlet_init(struct node *node);
+/* A stream to a peer, as stream_open_as(); it waits for a path, which is looked for in a hurry, but
+ * not when the peer has refused us just now. */
+struct pipe *node_peer_open(struct node_peer *peer, const struct opening *opening,
+                            stream_answer_cb *cb, void *arg, enum answer *why);
 
 /* exit.c: the peer that a user means by `text`: the name of a [peer] section, a known peer's name
  * or ID, or a ticket; "": the only one there is. Not used yet (node_peer_use()). 0 or a negative

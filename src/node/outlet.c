@@ -12,14 +12,33 @@
  */
 #include "node/node_int.h"
 
+struct pipe *node_peer_open(struct node_peer *peer, const struct opening *opening,
+                            stream_answer_cb *cb, void *arg, enum answer *why)
+{
+    struct session *session;
+    struct pipe *stream;
+
+    *why = ANSWER_NO_PATH;
+    if (peer->node->stopping || !(session = node_peer_session(peer)))
+        return NULL;
+    if (session_wants(session) == SESSION_WANTS_NOTHING)
+        return stream_open_as(session, opening, cb, arg, why);
+    if (node_peer_is_refused(peer) && !session_has_path(session)) {
+        *why = ANSWER_NOT_EXIT;
+        return NULL;
+    }
+    stream = stream_open_as(session, opening, cb, arg, why);
+    node_peer_update(peer);
+    return stream;
+}
+
 static struct pipe *outlet_open(struct outlet *outlet, const struct target *target,
                                 const char *user, outlet_answer_cb *cb, void *arg, enum answer *why)
 {
     struct node *node = (struct node *)((char *)outlet - offsetof(struct node, outlet));
     struct route *route = routes_find(node, target);
     struct node_peer *peer = route ? route->peer : node->exit;
-    struct session *session;
-    struct pipe *stream;
+    const struct opening opening = {.kind = OPENING_CONNECT, .target = *target};
 
     (void)user;
     if (route)
@@ -31,17 +50,7 @@ static struct pipe *outlet_open(struct outlet *outlet, const struct target *targ
     if (route && route->way == ROUTE_DIRECT && !node->stopping)
         return direct_open(node, target, cb, arg, why);
     *why = ANSWER_NO_PATH;
-    if (!peer || node->stopping || !(session = node_peer_session(peer)))
-        return NULL;
-    if (session_wants(session) == SESSION_WANTS_NOTHING)
-        return stream_open(session, target, cb, arg, why);
-    if (node_peer_is_refused(peer) && !session_has_path(session)) {
-        *why = ANSWER_NOT_EXIT;
-        return NULL;
-    }
-    stream = stream_open(session, target, cb, arg, why);
-    node_peer_update(peer);
-    return stream;
+    return peer ? node_peer_open(peer, &opening, cb, arg, why) : NULL;
 }
 
 static const char *outlet_why(struct outlet *outlet, const struct target *target)

@@ -30,7 +30,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "node/node_int.h"
+#include "node/forward.h"
 
 #define DOUBT_US           (5 * SEC_US)
 #define PEER_ID_PREFIX_MIN 4 /* as state_find_peer() */
@@ -95,10 +95,10 @@ void node_peer_free(struct node_peer *peer)
 {
     struct node *node = peer->node;
 
-    scheduler_free(peer->scheduler);
     if (peer->is_carrier && node->signal)
         signal_set_carrier(node->signal, &peer->id, NULL);
     lent_forget(peer);
+    scheduler_free(peer->scheduler);
     defer_cancel(node->loop, &peer->update);
     timer_cancel(node->loop, &peer->backdial);
     trouble_end(peer);
@@ -125,9 +125,9 @@ int node_peer_use(struct node_peer *peer)
         node_peer_leave(peer);
         return -ENOMEM;
     }
+    finder_refresh(peer->node);
     node_peer_update(peer);
     return 0;
-    finder_refresh(peer->node);
 }
 
 void node_peer_leave(struct node_peer *peer)
@@ -271,8 +271,6 @@ static void on_want(struct session *session, enum session_want want, void *arg)
     struct node_peer *peer = arg;
 
     (void)want;
-    if (session == peer->session)
-        finder_carried(peer, bytes, len);
     if (session != peer->session)
         return;
     finder_session_changed(peer);
@@ -282,6 +280,9 @@ static void on_want(struct session *session, enum session_want want, void *arg)
 static void on_signal(struct session *session, const uint8_t *bytes, size_t len, void *arg)
 {
     struct node_peer *peer = arg;
+
+    if (session == peer->session)
+        finder_carried(peer, bytes, len);
 }
 
 static void on_end(struct session *session, int why, const char *text, void *arg)
@@ -295,9 +296,9 @@ static void on_end(struct session *session, int why, const char *text, void *arg
         return;
     }
     peer->session = NULL;
+    finder_session_changed(peer);
     if (node->stopping) {
         defer_soon(node->loop, &node->stop_check);
-        finder_session_changed(peer);
         return;
     }
     log_at(why == -ETIMEDOUT && peer->is_exit ? LOG_DEBUG : LOG_INFO,
@@ -382,11 +383,11 @@ static size_t collect_candidates(const struct node_peer *peer, struct candidate 
     size_t count = 0;
 
     count = add_addr(out, count, max, &peer->worked, "worked");
+    for (size_t i = 0; i < peer->found_count; i++)
+        count = add_addr(out, count, max, &peer->found[i], "found");
     for (size_t i = 0; i < peer->hello_count; i++)
         if (is_believed(peer, &peer->hello_addrs[i]))
             count = add_addr(out, count, max, &peer->hello_addrs[i], "peer");
-    for (size_t i = 0; i < peer->found_count; i++)
-        count = add_addr(out, count, max, &peer->found[i], "found");
     for (size_t i = 0; peer->ticket && i < peer->ticket->reach_count; i++)
         count = add_candidate(out, count, max, &peer->ticket->reach[i], "ticket");
     for (size_t i = 0; entry && i < STATE_ADDRS_MAX && entry->addrs[i][0]; i++)

@@ -5,13 +5,14 @@
  * A stream that a peer opened goes to its destination if we are an exit and have admitted the peer:
  * egress opens the connection, the stream is answered and the two pipes are linked; from then on
  * nothing here knows of them. While the destination is being opened a `struct serving` stands
- * between the two, so that the end of the stream gives up the request.
+ * between the two, so that the end of the stream gives up the request. What has to do with
+ * listeners is passed on (lent.c, forward.c).
  *
  * This is the hot path of connections a second: one small allocation, no timer, no log line.
  */
 #include <stdlib.h>
 
-#include "node/node_int.h"
+#include "node/forward.h"
 
 struct serving {
     struct pipe *stream;
@@ -49,8 +50,12 @@ void serve_open(struct node_peer *peer, struct pipe *stream, const struct openin
     struct node *node = peer->node;
     struct serving *serving;
 
-    if (opening->kind != OPENING_CONNECT) {
-        stream_answer(stream, ANSWER_BAD_REQUEST, NULL);
+    if (opening->kind == OPENING_LISTEN) {
+        lent_open(peer, stream, opening);
+        return;
+    }
+    if (opening->kind == OPENING_FORWARDED) {
+        forward_take(peer, stream, opening);
         return;
     }
     if (!node->egress || !peer->is_admitted || node->stopping) {

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "base/slice.h"
-#include "node/node_int.h"
+#include "node/forward.h"
 
 static json_t *seconds(uint64_t us)
 {
@@ -72,6 +72,8 @@ static json_t *describe_node(const struct node *node)
         json_array_append_new(roles, json_string("exit"));
     if (node->roles & NODE_GATEWAY)
         json_array_append_new(roles, json_string("gateway"));
+    if (node->roles & NODE_FORWARD || !LIST_EMPTY(&node->forwards))
+        json_array_append_new(roles, json_string("forward"));
     return json_pack("{s:s, s:s, s:s, s:i, s:o, s:o, s:b}", "id", node_id_format(&node->id, text),
                      "name", node->name, "version", PACKAGE_VERSION, "pid", (int)getpid(),
                      "uptime_s", seconds(loop_now(node->loop) - node->started), "roles", roles,
@@ -316,6 +318,10 @@ json_t *node_status(const struct node *node)
     }
     if (out && node->egress)
         json_object_set_new(out, "exit", describe_exit(node));
+    if (out) {
+        json_object_set_new(out, "forwards", forwards_describe(node));
+        json_object_set_new(out, "listening_for_peers", lent_describe(node));
+    }
     if (out && node->front)
         json_object_set_new(out, "gateway", describe_gateway(node));
     return out;
