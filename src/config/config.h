@@ -106,6 +106,7 @@ struct config {
     } node;
     struct {
         struct config_strings broker;
+        char *ca_file; /* "": the system's */
     } signal;
     struct {
         struct config_strings stun;

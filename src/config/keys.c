@@ -39,6 +39,8 @@ static const struct config_key keys[] = {
     {"signal", "broker", CONFIG_URLS, .repeat = true, .unused = true,
      .offset = FIELD(signal, broker), .choices = broker_schemes,
      .help = "MQTT broker over which peers find each other"},
+    {"signal", "ca_file", CONFIG_FILE, .unused = true, .offset = FIELD(signal, ca_file),
+     .help = "certificates of the authorities that sign brokers'; default: the system's"},
 
     {"nat", "stun", CONFIG_TARGETS, .repeat = true, .unused = true, .offset = FIELD(nat, stun),
      .help = "STUN server that tells our outside address"},
