@@ -13,6 +13,9 @@ tests_lab_libwire_a_SOURCES = tests/lab/chance.h tests/lab/packet.c tests/lab/pa
 tests_lab_wire_SOURCES = tests/lab/wire.c
 tests_lab_wire_LDADD = tests/lab/libwire.a $(JANSSON_LIBS)
 
-check_PROGRAMS += tests/unit/test-wire
-tests_unit_test_wire_SOURCES = tests/unit/test_wire.c
+check_PROGRAMS += tests/unit/test-wire tests/unit/test-wire-line
+tests_unit_test_wire_SOURCES = tests/unit/test_wire.c tests/unit/wire_world.c tests/unit/wire_world.h
 tests_unit_test_wire_LDADD = tests/lab/libwire.a $(JANSSON_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_wire_line_SOURCES = tests/unit/test_wire_line.c tests/unit/wire_world.c \
+	tests/unit/wire_world.h
+tests_unit_test_wire_line_LDADD = $(tests_unit_test_wire_LDADD)
