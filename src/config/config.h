@@ -112,6 +112,7 @@ struct config {
         struct config_strings stun;
         bool port_mapping;
         struct config_strings interfaces; /* none: all that are up */
+        bool standby;                     /* a path over each of `interfaces` */
     } nat;
     struct {
         struct config_strings server;

@@ -48,6 +48,8 @@ static const struct config_key keys[] = {
      .fallback = "yes", .help = "ask the router for a port by PCP, NAT-PMP or UPnP"},
     {"nat", "interfaces", CONFIG_WORDS, .offset = FIELD(nat, interfaces),
      .help = "network interfaces to use; default: all that are up"},
+    {"nat", "standby", CONFIG_BOOL, .offset = FIELD(nat, standby), .fallback = "yes",
+     .help = "keep a path to the exit over each of these interfaces"},
 
     {"turn", "server", CONFIG_URLS, .repeat = true, .unused = true, .offset = FIELD(turn, server),
      .choices = turn_schemes, .help = "TURN server to relay through"},

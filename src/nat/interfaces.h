@@ -54,6 +54,8 @@ struct interfaces {
 /* Asks the kernel (rtnetlink; some ten short questions, no waiting). own: name of our TUN, "" for
  * none. 0, or a negative errno, and an empty list. */
 int interfaces_read(struct interfaces *list, const char *own);
+/* Index of the interface by which the system would send to that address now; 0: by none. */
+uint32_t interfaces_route(const struct addr *to);
 /* Which kind a name has. */
 enum interface_kind interface_kind_of(const char *name, bool loopback, const char *own);
 

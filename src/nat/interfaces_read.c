@@ -34,6 +34,7 @@ struct reader {
     struct interfaces *list;
     const char *own;
     size_t virtual_count;
+    uint32_t route;
 };
 
 static const void *attribute(const struct rtattr *first, size_t len, unsigned short type,
@@ -161,25 +162,22 @@ static int dump(int fd, struct reader *reader, uint16_t question, uint16_t answe
     return receive(fd, reader, answer, add);
 }
 
-/* The interface by which packets leave is put where the list has room for one. */
 static void add_route(struct reader *reader, const struct nlmsghdr *message)
 {
     const struct rtmsg *info = NLMSG_DATA(message);
     const uint32_t *index;
 
-    if (message->nlmsg_len < NLMSG_LENGTH(sizeof(*info)) || info->rtm_type != RTN_UNICAST)
+    if (message->nlmsg_len < NLMSG_LENGTH(sizeof(*info)) ||
+        (info->rtm_type != RTN_UNICAST && info->rtm_type != RTN_LOCAL))
         return;
     index = attribute(RTM_RTA(info), RTM_PAYLOAD(message), RTA_OIF, sizeof(*index));
-    if (!index)
-        return;
-    if (info->rtm_family == AF_INET)
-        reader->list->route4 = *index;
-    else
-        reader->list->route6 = *index;
+    if (index)
+        reader->route = *index;
 }
 
-/* Which interface leads to the internet: any (index 0), or whether this one does. 0: none. */
-static uint32_t ask_route(int fd, struct interfaces *list, uint8_t family, uint32_t index)
+/* The interface by which packets to an address leave (index 0), or whether they can by this one.
+ * 0: none, or not. */
+static uint32_t ask_route(int fd, uint8_t family, const uint8_t *to, uint32_t index)
 {
     struct {
         struct nlmsghdr head;
@@ -191,14 +189,13 @@ static uint32_t ask_route(int fd, struct interfaces *list, uint8_t family, uint3
                  .rtm_dst_len = family == AF_INET ? 32 : 128,
                  .rtm_flags = RTM_F_FIB_MATCH},
     };
-    struct reader reader = {.list = list};
+    struct reader reader = {.route = 0};
     size_t bytes = family == AF_INET ? 4 : 16, len = RTA_SPACE(bytes);
     struct rtattr *at = (void *)request.attributes;
-    uint32_t was4 = list->route4, was6 = list->route6, found;
 
     at->rta_type = RTA_DST;
     at->rta_len = (unsigned short)RTA_LENGTH(bytes);
-    memcpy(RTA_DATA(at), family == AF_INET ? internet4 : internet6, bytes);
+    memcpy(RTA_DATA(at), to, bytes);
     if (index) {
         at = (void *)(request.attributes + len);
         at->rta_type = RTA_OIF;
@@ -207,13 +204,10 @@ static uint32_t ask_route(int fd, struct interfaces *list, uint8_t family, uint3
         len += RTA_SPACE(sizeof(index));
     }
     request.head.nlmsg_len = (uint32_t)(NLMSG_LENGTH(sizeof(request.body)) + len);
-    list->route4 = list->route6 = 0;
-    if (send(fd, &request, request.head.nlmsg_len, 0) >= 0)
-        receive(fd, &reader, RTM_NEWROUTE, add_route);
-    found = family == AF_INET ? list->route4 : list->route6;
-    list->route4 = was4;
-    list->route6 = was6;
-    return found;
+    if (send(fd, &request, request.head.nlmsg_len, 0) < 0 ||
+        receive(fd, &reader, RTM_NEWROUTE, add_route) < 0)
+        return 0;
+    return reader.route;
 }
 
 static bool has_family(const struct interfaces *list, size_t place, int family)
@@ -226,31 +220,41 @@ static bool has_family(const struct interfaces *list, size_t place, int family)
 
 static void read_routes(int fd, struct interfaces *list)
 {
-    list->route4 = ask_route(fd, list, AF_INET, 0);
-    list->route6 = ask_route(fd, list, AF_INET6, 0);
+    list->route4 = ask_route(fd, AF_INET, internet4, 0);
+    list->route6 = ask_route(fd, AF_INET6, internet6, 0);
     for (size_t i = 0; i < list->count; i++) {
         struct interface *item = &list->items[i];
 
         if (!item->up || !item->carrier || item->kind == INTERFACE_LOOPBACK)
             continue;
         if (has_family(list, i, AF_INET))
-            item->default4 = ask_route(fd, list, AF_INET, item->index) == item->index;
+            item->default4 = ask_route(fd, AF_INET, internet4, item->index) == item->index;
         if (has_family(list, i, AF_INET6))
-            item->default6 = ask_route(fd, list, AF_INET6, item->index) == item->index;
+            item->default6 = ask_route(fd, AF_INET6, internet6, item->index) == item->index;
     }
+}
+
+/* A routing socket to ask questions of. Negative errno. */
+static int open_socket(void)
+{
+    const struct timeval limit = {.tv_sec = 1}; /* it never is: but a loop must not hang here */
+    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+
+    if (fd < 0)
+        return -errno;
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+    return fd;
 }
 
 int interfaces_read(struct interfaces *list, const char *own)
 {
-    const struct timeval limit = {.tv_sec = 1}; /* it never is: but a loop must not hang here */
     struct reader reader = {.list = list, .own = own};
-    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE), r;
+    int fd = open_socket(), r;
 
     list->count = list->addr_count = 0;
     list->route4 = list->route6 = 0;
     if (fd < 0)
-        return -errno;
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+        return fd;
     r = dump(fd, &reader, RTM_GETLINK, RTM_NEWLINK, add_link);
     if (r == 0)
         r = dump(fd, &reader, RTM_GETADDR, RTM_NEWADDR, add_addr);
@@ -260,4 +264,17 @@ int interfaces_read(struct interfaces *list, const char *own)
         list->count = list->addr_count = 0;
     close(fd);
     return r;
+}
+
+uint32_t interfaces_route(const struct addr *given)
+{
+    struct addr to = addr_unmap(given);
+    int fd = to.family == AF_INET || to.family == AF_INET6 ? open_socket() : -1;
+    uint32_t index;
+
+    if (fd < 0)
+        return 0;
+    index = ask_route(fd, to.family, to.ip.bytes, 0);
+    close(fd);
+    return index;
 }

@@ -36,6 +36,7 @@ struct greeting {
     uint8_t instance[INSTANCE_BYTES]; /* what we announced */
     const char *label;
     int rank;
+    unsigned slot; /* of the peer's standby; 0: none */
     bool is_guest; /* we dialled since the peer asked us to: it may have to enrol */
     bool is_host;  /* the peer dialled since we asked it to */
     struct pipe *pipe;
@@ -168,7 +169,9 @@ static void settle(const struct greeting *greeting, enum scheduler_verdict verdi
 {
     struct node_peer *peer = greeting->peer;
 
-    if (!greeting->handshake && !greeting->is_guest && peer->scheduler)
+    if (greeting->slot)
+        standby_settle(peer, greeting->slot, verdict, text);
+    else if (!greeting->handshake && !greeting->is_guest && peer->scheduler)
         scheduler_settle(peer->scheduler, verdict, text);
 }
 
@@ -197,19 +200,21 @@ static void dial_greet(struct greeting *greeting, struct hello *hello)
 }
 
 void greet_as_dialler(struct node_peer *peer, struct pipe *pipe, const char *label, int rank,
-                      const char *candidate)
+                      unsigned slot)
 {
     struct session *session = node_peer_session(peer);
     struct greeting *greeting = session ? greeting_new(peer->node, peer, pipe) : NULL;
     struct hello hello;
 
-    (void)candidate;
     if (!greeting) {
         pipe_abort(pipe, -ENOMEM);
-        if (peer->scheduler)
+        if (slot)
+            standby_settle(peer, slot, SCHEDULER_FAILED, "out of memory");
+        else if (peer->scheduler)
             scheduler_settle(peer->scheduler, SCHEDULER_FAILED, "out of memory");
         return;
     }
+    greeting->slot = slot;
     greeting->label = label;
     greeting->rank = rank;
     fill_hello(peer, &hello);
@@ -402,7 +407,7 @@ static void on_done(void *arg, struct pipe *pipe, const struct hello *theirs)
     struct session *session = peer->session;
     bool dialled = !greeting->handshake, ours = false;
     const char *label = greeting->label;
-    int rank = greeting->rank;
+    int rank = standby_rank(peer, pipe, greeting->rank);
     unsigned long long ms = (loop_now(node->loop) - greeting->since) / MS_US;
     char text[ADDR_TEXT_MAX];
 

@@ -43,14 +43,12 @@ static const struct listen_events listen_events = {.proven = on_proven};
 static void on_network_changed(void *arg, enum netwatch_what what)
 {
     struct node *node = arg;
-    struct addr ours[REACH_MAX];
-    size_t count = reach_local(node, ours, REACH_MAX);
     struct node_peer *peer, *next;
 
     if (node->stopping)
         return;
     HASH_ITER (hh, node->peers, peer, next)
-        node_peer_network_changed(peer, ours, count);
+        node_peer_network_changed(peer);
     if (what != NETWATCH_ROUTES)
         finder_network_changed(node);
 }

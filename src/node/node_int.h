@@ -30,12 +30,13 @@
 #define NODE_BACKDIAL_US     SEC_US /* who is not the gateway leaves it the first try */
 #define NODE_REFUSED_KEEP_US SCHEDULER_REFUSED_US
 #define TROUBLE_TEXTS        8 /* reasons told while a peer cannot be reached */
-#define TROUBLE_TEXT_MAX     300
+#define TROUBLE_TEXT_MAX     600
 
 struct greeting;
+struct standby;
+struct invitation;
 
 /* A peer that this process deals with. It lives while it has a session, a greeting or a waiting
-struct invitation;
  * ping, or is used by us. */
 struct node_peer {
     UT_hash_handle hh;
@@ -52,6 +53,7 @@ struct node_peer {
     uint32_t greetings;
     uint8_t instance[INSTANCE_BYTES]; /* ours, of `session` */
     struct scheduler *scheduler;      /* NULL: not needed so far */
+    struct standby *standby;          /* NULL: not needed so far */
     struct defer update;
     struct timer backdial;
     bool backdial_due;
@@ -61,18 +63,19 @@ struct node_peer {
     bool enrolled;         /* the ticket's secret is not needed any more */
     uint8_t hello_count;
     struct addr hello_addrs[HELLO_ADDRS_MAX]; /* where it said it listens */
+    size_t found_count;
+    struct addr found[MESSAGE_ADDRS_MAX];     /* where it said by signalling that it is */
     struct addr seen;                         /* remote address of the last path */
     struct addr worked;                       /* that of the last path that we dialled */
-    size_t found_count;
-    struct addr found[MESSAGE_ADDRS_MAX]; /* where it said by signalling that it is */
-    /* What it said when it did not want us. */
-    bool is_refused;
     bool is_carrier;   /* its session carries signalling */
     uint64_t asked_at; /* when its question was last followed */
+    /* What it said when it did not want us. */
+    bool is_refused;
     uint64_t refused_at;
     char refusal[CLOSE_TEXT_MAX + 1]; /* also why the last session ended; "": nothing to tell */
-    struct timer trouble;             /* looks whether there is a reason to tell (trouble.c) */
-    uint64_t told[TROUBLE_TEXTS];     /* hashes of those told since the last path */
+    struct timer trouble;         /* looks whether there is a reason to tell (trouble.c) */
+    uint64_t hopeless_at;         /* when nobody answered for it last; 0: never */
+    uint64_t told[TROUBLE_TEXTS]; /* hashes of those told since the last path */
     uint32_t told_next;
 };
 
@@ -115,6 +118,9 @@ struct node {
     size_t forward_count;
     LIST_HEAD(, lent) lents; /* where we listen for peers */
     struct node_peer *peers;
+    struct signal *signal; /* NULL: before the start, and at the end */
+    LIST_HEAD(, invitation) invitations;
+    uint32_t invitation_count;
     LIST_HEAD(, greeting) greetings;
     LIST_HEAD(, path_watch) paths; /* pipes handed to sessions, until they end */
     LIST_HEAD(, ping_job) pings;
@@ -122,12 +128,10 @@ struct node {
     uint64_t streams_served, streams_refused;
     bool stopping;
     char trouble[TROUBLE_TEXT_MAX]; /* for node_peer_trouble() */
-    struct timer expiry;            /* the next admission that ends by itself (admission.c) */
+    char why[TROUBLE_TEXT_MAX + NODE_LABEL_MAX + 16]; /* for the outlet */
+    struct timer expiry; /* the next admission that ends by itself (admission.c) */
     struct timer stop_timer;
     struct defer stop_check;
-    struct signal *signal; /* NULL: before the start, and at the end */
-    LIST_HEAD(, invitation) invitations;
-    uint32_t invitation_count;
     void (*stopped)(void *arg);
     void *stopped_arg;
 };
@@ -164,33 +168,23 @@ bool node_peer_is_refused(const struct node_peer *peer); /* just now */
 /* Why it cannot be reached, or does not serve us, in plain words; good until the next call. NULL:
  * nothing is known. */
 const char *node_peer_trouble(const struct node_peer *peer);
-void node_peer_network_changed(struct node_peer *peer, const struct addr *ours, size_t count);
+void node_peer_network_changed(struct node_peer *peer);
+/* Where it may be reached, the best first. Returns how many. */
+size_t node_peer_candidates(const struct node_peer *peer, struct candidate *out, size_t max);
 /* Takes over a ticket (copied). 0 or -ENOMEM. */
 int node_peer_set_ticket(struct node_peer *peer, const struct ticket *ticket);
 
 /* greet.c */
+/* slot: 0: the peer's scheduler has found the path, else that of this slot of its standby. */
 void greet_as_dialler(struct node_peer *peer, struct pipe *pipe, const char *label, int rank,
-                      const char *candidate);
-void greet_as_responder(struct node *node, struct pipe *pipe, struct handshake *handshake);
-void greet_cancel_all(struct node *node, const struct node_peer *peer); /* NULL: of all peers */
-void greet_drop_paths(struct node *node); /* those that still close, at the end */
-
-/* admission.c: whether a peer that dialled us may have a session. CLOSE_OK, or the reason; an
- * enrolment secret is used up here. */
-enum close_code admission_judge(struct node *node, const struct node_id *id,
-                                const struct hello *hello);
-
-/* The same for one that only asks: nothing is used up. secret: NULL: none was shown. */
-enum close_code admission_look(struct node *node, const struct node_id *id, const uint8_t *secret);
-
-void admission_init(struct node *node);
+                      unsigned slot);
 /* The peer has invited us by a request with this token: a dialler whom the peer has not chosen, so
  * that it may still have to enrol. */
 void greet_as_guest(struct node_peer *peer, struct pipe *pipe,
                     const uint8_t token[HELLO_TOKEN_BYTES]);
-/* Waits for the next admission that ends by itself; to be called when admissions have changed. */
-void admission_watch(struct node *node);
-bool admission_is_expired(const struct node *node, const struct node_id *id);
+void greet_as_responder(struct node *node, struct pipe *pipe, struct handshake *handshake);
+void greet_cancel_all(struct node *node, const struct node_peer *peer); /* NULL: of all peers */
+void greet_drop_paths(struct node *node); /* those that still close, at the end */
 
 /* finder.c: signalling. start: 0 or -ENOMEM. */
 int finder_start(struct node *node);
@@ -212,6 +206,19 @@ enum close_code invite_take(struct node *node, const struct node_id *from,
                             const uint8_t token[MESSAGE_TOKEN_BYTES], const struct addr *addrs,
                             size_t count);
 void invite_cancel_all(struct node *node);
+
+/* admission.c: whether a peer that dialled us may have a session. CLOSE_OK, or the reason; an
+ * enrolment secret is used up here. */
+enum close_code admission_judge(struct node *node, const struct node_id *id,
+                                const struct hello *hello);
+
+/* The same for one that only asks: nothing is used up. secret: NULL: none was shown. */
+enum close_code admission_look(struct node *node, const struct node_id *id, const uint8_t *secret);
+
+void admission_init(struct node *node);
+/* Waits for the next admission that ends by itself; to be called when admissions have changed. */
+void admission_watch(struct node *node);
+bool admission_is_expired(const struct node *node, const struct node_id *id);
 
 /* serve.c: a stream that a peer opened. */
 void serve_open(struct node_peer *peer, struct pipe *stream, const struct opening *opening);
@@ -257,6 +264,17 @@ size_t reach_local(const struct node *node, struct addr *out, size_t max);
 size_t reach_listeners(const struct node *node, struct addr *out, size_t max);
 /* Of this machine or a network behind some NAT: means nothing elsewhere. */
 bool reach_is_private(const struct addr *addr);
+
+/* standby.c: a path over each interface, and which of them is preferred. */
+void standby_update(struct node_peer *peer);
+void standby_kick(struct node_peer *peer);
+void standby_free(struct node_peer *peer); /* until the next update */
+void standby_settle(struct node_peer *peer, unsigned slot, enum scheduler_verdict verdict,
+                    const char *text);
+/* Rank of a path in its session. */
+int standby_rank(const struct node_peer *peer, struct pipe *pipe, int strategy_rank);
+bool standby_is_best(int rank); /* among those of one strategy */
+int standby_review(void *peer, const struct path_info *path); /* session_review_cb */
 
 /* lookup.c: names for strategies. */
 void lookup_init_env(struct node *node);

@@ -13,8 +13,9 @@
  *                          NODE_BACKDIAL_US for the first try, we dial it ourselves, where it said
  *                          it listens
  *
- * When the network changes, every path is probed; one whose local address is gone is not waited
- * for: a new one is looked for at once.
+ * When the network changes, every path is probed; one whose local address is gone is left at once,
+ * and a new one is looked for; as it is when the system would now send by another interface.
+ * Further paths are standby.c's.
  *
  * Where a peer listens, it says itself (hello). A private address among these is believed only if
  * the peer's own connection came from a private one: from elsewhere, 192.168.1.5 would be a
@@ -38,12 +39,13 @@
 static void on_open(struct session *session, struct pipe *stream, const struct opening *opening,
                     void *arg);
 static void on_want(struct session *session, enum session_want want, void *arg);
+static void on_paths(struct session *session, void *arg);
 static void on_end(struct session *session, int why, const char *text, void *arg);
 
 static void on_signal(struct session *session, const uint8_t *bytes, size_t len, void *arg);
 
 static const struct session_events session_events = {
-    .open = on_open, .want = on_want, .signal = on_signal, .end = on_end};
+    .open = on_open, .want = on_want, .paths = on_paths, .signal = on_signal, .end = on_end};
 
 static void on_update(void *arg)
 {
@@ -99,6 +101,7 @@ void node_peer_free(struct node_peer *peer)
         signal_set_carrier(node->signal, &peer->id, NULL);
     lent_forget(peer);
     scheduler_free(peer->scheduler);
+    standby_free(peer);
     defer_cancel(node->loop, &peer->update);
     timer_cancel(node->loop, &peer->backdial);
     trouble_end(peer);
@@ -277,6 +280,14 @@ static void on_want(struct session *session, enum session_want want, void *arg)
     node_peer_update(peer);
 }
 
+static void on_paths(struct session *session, void *arg)
+{
+    struct node_peer *peer = arg;
+
+    if (session == peer->session)
+        defer_soon(peer->node->loop, &peer->update);
+}
+
 static void on_signal(struct session *session, const uint8_t *bytes, size_t len, void *arg)
 {
     struct node_peer *peer = arg;
@@ -376,7 +387,7 @@ static bool is_believed(const struct node_peer *peer, const struct addr *addr)
     return !addr_is_loopback(addr) || addr_is_loopback(&peer->seen);
 }
 
-static size_t collect_candidates(const struct node_peer *peer, struct candidate *out, size_t max)
+size_t node_peer_candidates(const struct node_peer *peer, struct candidate *out, size_t max)
 {
     const struct state_peer *entry = state_peer(peer->node->state, &peer->id);
     struct target target;
@@ -402,13 +413,14 @@ static size_t on_candidates(void *arg, struct candidate *out, size_t max)
 
     /* Streams may have come and gone since the last round. */
     defer_soon(peer->node->loop, &peer->update);
-    return collect_candidates(peer, out, max);
+    return node_peer_candidates(peer, out, max);
 }
 
 static void on_path(void *arg, struct pipe *pipe, const char *label, int rank,
                     const char *candidate)
 {
-    greet_as_dialler(arg, pipe, label, rank, candidate);
+    (void)candidate;
+    greet_as_dialler(arg, pipe, label, rank, 0);
 }
 
 /* --- When a path is looked for --- */
@@ -440,7 +452,7 @@ bool node_peer_is_reachable(const struct node_peer *peer)
     struct candidate one;
 
     return (peer->node->signal && signal_can_ask(peer->node->signal, &peer->id)) ||
-           collect_candidates(peer, &one, 1) > 0;
+           node_peer_candidates(peer, &one, 1) > 0;
 }
 
 static enum scheduler_need need_of(struct node_peer *peer)
@@ -475,6 +487,7 @@ void node_peer_update(struct node_peer *peer)
         peer->scheduler = scheduler_make(peer);
     if (peer->scheduler)
         scheduler_set_need(peer->scheduler, need);
+    standby_update(peer);
     trouble_update(peer);
 }
 
@@ -482,6 +495,7 @@ void node_peer_reset_scheduler(struct node_peer *peer)
 {
     scheduler_free(peer->scheduler);
     peer->scheduler = NULL;
+    standby_free(peer);
 }
 
 void node_peer_reconfigure(struct node_peer *peer)
@@ -493,31 +507,24 @@ void node_peer_reconfigure(struct node_peer *peer)
         session_reconfigure(peer->session, &session_config);
 }
 
-static bool has_addr(const struct addr *addrs, size_t count, const struct addr *addr)
-{
-    for (size_t i = 0; i < count; i++)
-        if (addr_equal_ip(&addrs[i], addr))
-            return true;
-    return false;
-}
-
-void node_peer_network_changed(struct node_peer *peer, const struct addr *ours, size_t count)
+void node_peer_network_changed(struct node_peer *peer)
 {
     struct session_info info;
 
     if (!peer->session)
         return;
+    session_review_paths(peer->session, standby_review, peer);
     session_recheck(peer->session);
     session_describe(peer->session, &info);
     for (size_t i = 0; i < info.paths; i++) {
-        struct addr local = addr_unmap(&info.path[i].local);
-
-        if (addr_is_loopback(&local) || has_addr(ours, count, &local))
-            continue;
-        peer->doubt_until = loop_now(peer->node->loop) + DOUBT_US;
-        peer->backdial_due = true; /* the peer cannot find us: it is our move */
+        if (info.path[i].state == PATH_SUSPECT)
+            peer->backdial_due = true; /* the peer may not find us: it is our move */
+        else if (info.path[i].state == PATH_ACTIVE && !standby_is_best(info.path[i].rank) &&
+                 peer->node->config->nat.interfaces.count == 0)
+            peer->doubt_until = loop_now(peer->node->loop) + DOUBT_US;
     }
     node_peer_update(peer);
     if (peer->scheduler && scheduler_is_wanted(peer->scheduler))
         scheduler_kick(peer->scheduler);
+    standby_kick(peer);
 }

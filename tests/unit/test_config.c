@@ -141,6 +141,7 @@ static void test_sample(void **state)
     assert_string_equal(config->signal.broker.items[1], "wss://user:pass@b.example/mqtt");
     assert_int_equal(config->nat.interfaces.count, 2);
     assert_string_equal(config->nat.interfaces.items[1], "wlan0");
+    assert_true(config->nat.standby);
     assert_int_equal(config->gateway.listen.count, 2);
     assert_string_equal(config->gateway.listen.items[1].path, "/run/user/1000/adit.sock");
     assert_int_equal(config->gateway.route.count, 2);

@@ -280,6 +280,7 @@ static void test_this_machine(void **state)
     assert_int_equal(lo->kind, INTERFACE_LOOPBACK);
     assert_int_equal(lo->index, if_nametoindex("lo"));
     assert_false(lo->default4);
+    assert_int_equal(interfaces_route(&loopback), lo->index);
     free(list);
 }
 
