@@ -261,9 +261,15 @@ def not_running(lab):
     exit.stop()
     g = lab.site("gateway").host("g")
     gateway = g.gateway(exit.ticket)
+    began = time.monotonic()
+    gateway.expect_log("not running", 10 * lab.slow)
+    told = time.monotonic() - began
     seconds = expect_no_page(lab, gateway)
-    lab.note(f"after {seconds:.2f} s")
-    check("not running" in gateway.log.text(), f"its log: {gateway.log.text()}")
+    lab.note(f"its log says so after {told:.2f} s; a request fails after {seconds:.2f} s")
+    check(told < 6 * lab.slow and seconds < 6 * lab.slow, "too late")
+    page = lab.t.run("curl", "-s", "-x", f"http://{gateway.proxy}", lab.web.url("/hello"), ns=g.ns,
+                     ok=False)[1].decode()
+    check("not running" in page, f"the proxy's page for HTTP says: {page}")
 
 
 @signal_test("signal: an expired ticket is refused over the broker, in plain words", families=(4,))
