@@ -48,10 +48,11 @@
 #include "signal/paho.h"
 #include "signal/url.h"
 
-#define LIVED_US    (10 * SEC_US)
-#define PROBE_US    (4 * SEC_US)
-#define READ_TURN   64
-#define EVENTS_SOON 1 /* microseconds: from the loop, not from inside a call */
+#define LIVED_US     (10 * SEC_US)
+#define PROBE_US     (4 * SEC_US)
+#define READ_TURN    64
+#define CA_LINES_MAX 1000 /* before the first certificate */
+#define EVENTS_SOON  1    /* microseconds: from the loop, not from inside a call */
 
 struct broker {
     struct loop *loop;
@@ -60,7 +61,7 @@ struct broker {
     struct broker_url url;
     char name[BROKER_NAME_BYTES];
     char topic[BROKER_TOPIC_MAX + 1];
-    char *ca_file;
+    char ca_file[PAHO_FILE_BYTES]; /* "": the system's */
     uint64_t retry_min_us, retry_max_us, connect_us, keepalive_us;
     struct forwarder *forwarder;
 
@@ -133,8 +134,6 @@ static const char *explain_tls(const char *text)
         return "it does not speak TLS at this port: is it mqtt:// or ws:// instead?";
     if (strstr(text, "alert"))
         return "it ends the TLS handshake: it may want a client certificate, or another version";
-    if (strstr(text, "load_verify_locations") || strstr(text, "No such file"))
-        return "the file of signal.ca_file cannot be read, or holds no certificate";
     return "TLS with it failed";
 }
 
@@ -142,6 +141,8 @@ static const char *explain_failed(const struct broker *broker, const char *text)
 {
     bool is_secure = broker_url_is_secure(&broker->url);
 
+    if (is_secure && broker->ca_file[0] && !forwarder_has_spoken(broker->forwarder))
+        return "TLS with it does not begin: are the certificates in signal.ca_file whole?";
     if (is_secure && *text)
         return explain_tls(text);
     switch (forwarder_stage(broker->forwarder)) {
@@ -160,7 +161,7 @@ static const char *explain_failed(const struct broker *broker, const char *text)
                    "connection";
         if (broker_url_is_websocket(&broker->url))
             return "it does not speak MQTT in WebSocket at this port and path";
-        return "it does not speak MQTT at this port";
+        return "it does not speak MQTT at this port: is it mqtts:// or ws:// instead?";
     }
     return "the connection to it failed";
 }
@@ -293,31 +294,47 @@ static uint32_t whole_seconds(uint64_t us)
     return us < SEC_US ? 1 : (uint32_t)(us / SEC_US > UINT16_MAX ? UINT16_MAX : us / SEC_US);
 }
 
+/* What is wrong with a file of certificates, as far as can be seen here: Paho does not tell. */
+static const char *judge_ca_file(const char *path)
+{
+    FILE *file = fopen(path, "re");
+    char line[256];
+    bool found = false;
+
+    if (!file)
+        return "the file of signal.ca_file cannot be read";
+    for (int i = 0; i < CA_LINES_MAX && !found && fgets(line, sizeof(line), file); i++)
+        found = strncmp(line, "-----BEGIN", 10) == 0 && strstr(line, "CERTIFICATE-----");
+    fclose(file);
+    return found ? NULL : "there are no certificates in the file of signal.ca_file (PEM)";
+}
+
 static void start_attempt(struct broker *broker)
 {
-    char proxy[FORWARDER_PROXY_BYTES];
     struct paho_options options = {
-        .url = &broker->url,
-        .proxy = proxy,
-        .topic = broker->topic,
-        .ca_file = broker->ca_file,
+        .url = broker->url,
         .keepalive_s = whole_seconds(broker->keepalive_us),
         .connect_s = whole_seconds(broker->connect_us) + 5, /* ours comes first */
     };
+    char text[BROKER_TEXT_MAX];
+    const char *why;
     int error;
 
     stop_process(broker);
     broker->phase = BROKER_CONNECTING;
     broker->since = loop_now(broker->loop);
     broker->process_dropped = 0;
-    if (broker->ca_file && access(broker->ca_file, R_OK) < 0) {
-        end_attempt(broker, "the file of signal.ca_file cannot be read");
+    why = broker->ca_file[0] ? judge_ca_file(broker->ca_file) : NULL;
+    if (why) {
+        end_attempt(broker, why);
         return;
     }
-    forwarder_renew(broker->forwarder, proxy);
+    strcpy(options.topic, broker->topic);
+    strcpy(options.ca_file, broker->ca_file);
+    forwarder_renew(broker->forwarder, options.proxy);
     loop_random(broker->loop, options.client_id, sizeof(options.client_id));
     error = paho_start(&options, &broker->fd, &broker->pid);
-    hash_wipe(proxy, sizeof(proxy));
+    hash_wipe(&options, sizeof(options));
     if (error == 0) {
         broker->event =
             event_new(loop_base(broker->loop), broker->fd, EV_READ | EV_PERSIST, on_record, broker);
@@ -327,9 +344,8 @@ static void start_attempt(struct broker *broker)
         return;
     }
     broker->fd = -1;
-    char why[BROKER_TEXT_MAX];
-    snprintf(why, sizeof(why), "no process for the MQTT library: %s", err_text(error));
-    end_attempt(broker, why);
+    snprintf(text, sizeof(text), "no process for the MQTT library: %s", err_text(error));
+    end_attempt(broker, text);
 }
 
 static void on_timer(void *arg)
@@ -396,7 +412,6 @@ static void paho_driver_close(struct broker *broker)
         stop_process(broker);
     forwarder_free(broker->forwarder);
     hash_wipe(&broker->url, sizeof(broker->url));
-    free(broker->ca_file);
     free(broker);
 }
 
@@ -429,15 +444,17 @@ static struct broker *paho_driver_open(struct loop *loop, const struct broker_op
         goto fail;
     }
     broker_url_name(&broker->url, broker->name);
-    if (strlen(options->topic) > BROKER_TOPIC_MAX || loop_is_virtual(loop)) {
-        snprintf(errbuf, errlen, "the topic is too long, or the loop has no descriptors");
+    if (strlen(options->topic) > BROKER_TOPIC_MAX || loop_is_virtual(loop) ||
+        (options->ca_file && strlen(options->ca_file) >= sizeof(broker->ca_file))) {
+        snprintf(errbuf, errlen, "a topic or a file's name is too long, or the loop is virtual");
         goto fail;
     }
     strcpy(broker->topic, options->topic);
-    broker->ca_file = options->ca_file ? strdup(options->ca_file) : NULL;
+    if (options->ca_file)
+        strcpy(broker->ca_file, options->ca_file);
     broker->forwarder =
         forwarder_new(loop, &broker->url.at, &options->resolver, on_forwarder_failed, broker);
-    if (!broker->forwarder || (options->ca_file && !broker->ca_file)) {
+    if (!broker->forwarder) {
         snprintf(errbuf, errlen, "no port on loopback, or no memory: %s", strerror(errno));
         goto fail;
     }

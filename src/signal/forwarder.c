@@ -32,9 +32,12 @@
 #include "signal/forwarder.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/err.h"
 #include "crypto/hash.h"
@@ -84,6 +87,8 @@ struct forwarder {
     enum forwarder_stage stage;
     struct pipe *down, *up; /* Paho's connection; the broker's, when one has answered */
     struct slice early;     /* what came with the CONNECT */
+    bool has_spoken;        /* Paho has sent more than its CONNECT */
+    bool is_ending;         /* Paho has closed */
     void *lookup;
     struct addr addrs[FORWARDER_ADDRS_MAX];
     struct try tries[FORWARDER_ADDRS_MAX];
@@ -189,14 +194,24 @@ static void refill(void *arg)
                  (uint64_t)(-forwarder->tokens) * SEC_US / FORWARDER_BYTES_PER_S + WAKE_MIN_US);
 }
 
+/* Brokers and Paho send with Nagle's algorithm: a message behind another would wait 40 ms for the
+ * delayed acknowledgement of the first (RFC 9293 3.7.4, 3.8.6.3). */
+static void acknowledge_now(const struct pipe *pipe)
+{
+    int one = 1;
+
+    setsockopt(tcp_fd(pipe), IPPROTO_TCP, TCP_QUICKACK, &one, sizeof(one));
+}
+
 static void up_message(struct pipe *pipe, const struct slice *data, const struct addr *from,
                        void *arg)
 {
     struct forwarder *forwarder = arg;
 
-    (void)pipe;
     (void)from;
-    forwarder->stage = FORWARDER_ANSWERED;
+    acknowledge_now(pipe);
+    if (!forwarder->is_ending) /* else it answers our goodbye */
+        forwarder->stage = FORWARDER_ANSWERED;
     forwarder->tokens -= (int64_t)data->len;
     if (forwarder->tokens <= 0 && !timer_is_set(&forwarder->refill))
         refill(forwarder);
@@ -342,7 +357,23 @@ static void down_end(struct pipe *pipe, int why, void *arg)
     drop_connection(forwarder);
 }
 
-static const struct pipe_events down_events = {.end = down_end};
+static void down_eof(struct pipe *pipe, void *arg)
+{
+    (void)pipe;
+    ((struct forwarder *)arg)->is_ending = true;
+}
+
+static void down_message(struct pipe *pipe, const struct slice *data, const struct addr *from,
+                         void *arg)
+{
+    (void)data;
+    (void)from;
+    acknowledge_now(pipe);
+    ((struct forwarder *)arg)->has_spoken = true;
+}
+
+static const struct pipe_events down_events = {
+    .message = down_message, .eof = down_eof, .end = down_end};
 static const struct pipe_events waiting_events;
 
 static void drop_waiting(struct waiting *waiting)
@@ -379,6 +410,8 @@ static void take(struct waiting *waiting, size_t head_len)
     pipe_del_listener(pipe, &waiting_events, waiting);
     drop_connection(forwarder);
     forwarder->is_open = false; /* the password is used up */
+    forwarder->is_ending = false;
+    forwarder->has_spoken = waiting->len > head_len;
     forwarder->down = pipe;
     forwarder->early = slice_copy(waiting->bytes + head_len, waiting->len - head_len);
     pipe_add_listener(pipe, &down_events, forwarder);
@@ -532,6 +565,7 @@ void forwarder_renew(struct forwarder *forwarder, char proxy[FORWARDER_PROXY_BYT
     hash_wipe(login, sizeof(login));
     hash_wipe(secret, sizeof(secret));
     forwarder->is_open = true;
+    forwarder->has_spoken = false;
     forwarder->stage = FORWARDER_IDLE;
 }
 
@@ -547,4 +581,9 @@ void forwarder_stop(struct forwarder *forwarder)
 enum forwarder_stage forwarder_stage(const struct forwarder *forwarder)
 {
     return forwarder->stage;
+}
+
+bool forwarder_has_spoken(const struct forwarder *forwarder)
+{
+    return forwarder->has_spoken;
 }

@@ -47,5 +47,7 @@ void forwarder_renew(struct forwarder *forwarder, char proxy[FORWARDER_PROXY_BYT
 /* Ends the present connection, and takes none until it is renewed. */
 void forwarder_stop(struct forwarder *forwarder);
 enum forwarder_stage forwarder_stage(const struct forwarder *forwarder);
+/* Whether the present or last connection was used for more than to ask for it. */
+bool forwarder_has_spoken(const struct forwarder *forwarder);
 
 #endif

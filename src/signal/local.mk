@@ -12,5 +12,13 @@ tests_fuzz_fuzz_message_SOURCES = tests/fuzz/fuzz_message.c
 
 libadit_a_SOURCES += src/signal/url.c src/signal/url.h src/signal/forwarder.c src/signal/forwarder.h
 libadit_a_SOURCES += src/signal/paho.c src/signal/paho.h src/signal/broker.c
-check_PROGRAMS += tests/unit/test-broker
+check_PROGRAMS += tests/unit/test-broker tests/unit/test-url
 tests_unit_test_broker_SOURCES = tests/unit/test_broker.c
+tests_unit_test_url_SOURCES = tests/unit/test_url.c
+fuzz_targets += tests/fuzz/fuzz-broker-url
+tests_fuzz_fuzz_broker_url_SOURCES = tests/fuzz/fuzz_broker_url.c
+signal_world = tests/unit/signal_world.c tests/unit/signal_world.h
+check_PROGRAMS += tests/unit/test-signal tests/unit/test-signal-hostile tests/unit/test-signal-model
+tests_unit_test_signal_SOURCES = tests/unit/test_signal.c $(signal_world)
+tests_unit_test_signal_hostile_SOURCES = tests/unit/test_signal_hostile.c $(signal_world)
+tests_unit_test_signal_model_SOURCES = tests/unit/test_signal_model.c $(signal_world)

@@ -15,10 +15,14 @@
  *
  * Besides, it is a parser of whatever strangers send, in the process that holds this node's key;
  * and ending a client waits for locks, ending the process for threads. So each connection to a
- * broker is a process of its own: fork(2) of this one, which has no thread but the loop's; it keeps
- * nothing open but a socket pair and standard error, leaves no core file, cannot be traced, gains
- * no privileges, and is ended by SIGKILL, or by itself when the socket is closed. It lives for one
- * connection: whatever goes wrong, the next starts from nothing.
+ * broker is a process of its own. It is this program once more (posix_spawn(3) of /proc/self/exe),
+ * which finds by its name that it is such a process before main() begins: it starts from an empty
+ * memory, without our keys and our users' data, and nothing of ours is copied on write later. It
+ * keeps nothing open but a socket pair and standard error, leaves no core file, cannot be traced,
+ * gains no privileges, has DATA_BYTES of memory (a packet may say that it has 256 MiB), and is
+ * ended by SIGKILL, or by itself when the socket is closed. It lives for one connection: whatever
+ * goes wrong, the next starts from nothing. What it must know comes as the first record, so that
+ * passwords stand neither in its arguments nor in its environment.
  *
  * In that process the first thread waits for records to publish; Paho's threads call back, and each
  * call writes one record, never waiting: the socket's buffer is the queue of messages (some 256 of
@@ -34,6 +38,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,18 +49,17 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "signal/forwarder.h"
-
+#define PROCESS_NAME  "adit-broker"
 #define SOCKET_FD     3
 #define SOCKET_BUFFER (192 * 1024)
-#define BUFFERED_MAX  64                 /* messages that wait in Paho to be sent */
-#define MEMORY_BYTES  (64 * 1024 * 1024) /* more than now: a packet may say it has 256 MiB */
+#define BUFFERED_MAX  64 /* messages that wait in Paho to be sent */
+#define DATA_BYTES    (96 * 1024 * 1024)
 #define URI_BYTES     (BROKER_NAME_BYTES + BROKER_PATH_MAX)
 #define TLS_TEXT_MAX  BROKER_TEXT_MAX
 
 /* The process's own; there is one connection in it. */
 struct child {
-    const struct paho_options *options;
+    struct paho_options options;
     MQTTAsync handle;
     atomic_uint dropped;
     atomic_bool is_up;
@@ -134,7 +138,7 @@ static void on_connected(void *arg, MQTTAsync_successData *data)
     options.context = child;
     options.onSuccess = on_subscribed;
     options.onFailure = on_not_subscribed;
-    if (MQTTAsync_subscribe(child->handle, child->options->topic, 0, &options) != MQTTASYNC_SUCCESS)
+    if (MQTTAsync_subscribe(child->handle, child->options.topic, 0, &options) != MQTTASYNC_SUCCESS)
         put_down(PAHO_BROKEN, "it does not subscribe");
 }
 
@@ -170,8 +174,8 @@ static int on_tls_error(const char *text, size_t len, void *arg)
 static void start_client(struct child *child)
 {
     static const char *const schemes[] = {"tcp", "ssl", "ws", "wss"}; /* as Paho calls them */
-    const struct paho_options *options = child->options;
-    const struct broker_url *url = options->url;
+    const struct paho_options *options = &child->options;
+    const struct broker_url *url = &options->url;
     MQTTAsync_createOptions create = MQTTAsync_createOptions_initializer;
     MQTTAsync_connectOptions connect = MQTTAsync_connectOptions_initializer;
     MQTTAsync_connectOptions websocket = MQTTAsync_connectOptions_initializer_ws;
@@ -189,7 +193,7 @@ static void start_client(struct child *child)
     create.MQTTVersion = MQTTVERSION_3_1_1;
     create.maxBufferedMessages = BUFFERED_MAX;
     tls.verify = 1;
-    tls.trustStore = options->ca_file;
+    tls.trustStore = options->ca_file[0] ? options->ca_file : NULL;
     tls.ssl_error_cb = on_tls_error;
     tls.ssl_error_context = child;
     if (broker_url_is_websocket(url))
@@ -232,55 +236,33 @@ static void limit(void)
 {
     const struct rlimit none = {0, 0};
 
-    prctl(PR_SET_NAME, "adit-broker");
+    prctl(PR_SET_NAME, PROCESS_NAME);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     prctl(PR_SET_DUMPABLE, 0);
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     setrlimit(RLIMIT_CORE, &none);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-    unsigned long pages = 0;
-    FILE *file = fopen("/proc/self/statm", "re");
+    const struct rlimit data = {DATA_BYTES, DATA_BYTES};
 
-    /* size resident shared text lib data dt: proc(5) */
-    if (file && fscanf(file, "%*u %*u %*u %*u %*u %lu", &pages) == 1) {
-        const rlim_t bytes = (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE) + MEMORY_BYTES;
-        const struct rlimit data = {bytes, bytes};
-
-        setrlimit(RLIMIT_DATA, &data);
-    }
-    if (file)
-        fclose(file);
+    setrlimit(RLIMIT_DATA, &data);
 #endif
 }
 
-__attribute__((noreturn)) static void child_main(const struct paho_options *options, int fd)
+__attribute__((noreturn)) static void child_main(void)
 {
-    struct child child = {.options = options};
+    static struct child child;
     uint8_t record[PAHO_RECORD_BYTES];
-    struct sigaction action = {.sa_handler = SIG_DFL};
-    sigset_t none;
     ssize_t len;
 
-    /* The loop's handlers, and descriptors that it shares with us, are none of our business. Those
-     * who end the program end us by closing the socket. */
-    for (int number = 1; number < NSIG; number++)
-        sigaction(number, &action, NULL);
-    action.sa_handler = SIG_IGN;
-    sigaction(SIGPIPE, &action, NULL);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGHUP, &action, NULL);
-    sigaction(SIGUSR1, &action, NULL);
-    sigaction(SIGUSR2, &action, NULL);
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    int null = open("/dev/null", O_RDWR);
-    if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 ||
-        (fd != SOCKET_FD && dup2(fd, SOCKET_FD) < 0))
-        _exit(1);
+    /* Those who end the program end us by closing the socket. */
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGINT, SIG_IGN);
+    signal(SIGTERM, SIG_IGN);
+    signal(SIGHUP, SIG_IGN);
     close_range(SOCKET_FD + 1, ~0U, 0);
-    fcntl(SOCKET_FD, F_SETFL, fcntl(SOCKET_FD, F_GETFL) & ~O_NONBLOCK);
     limit();
+    if (recv(SOCKET_FD, &child.options, sizeof(child.options), 0) != sizeof(child.options))
+        _exit(1);
     start_client(&child);
     do {
         len = recv(SOCKET_FD, record, sizeof(record), 0);
@@ -290,26 +272,60 @@ __attribute__((noreturn)) static void child_main(const struct paho_options *opti
     _exit(0);
 }
 
+/* Before main(). */
+__attribute__((constructor)) static void become_child(void)
+{
+    if (strcmp(program_invocation_name, PROCESS_NAME) == 0)
+        child_main();
+}
+
 /* --- This side --- */
+
+static int spawn(int fd, pid_t *pid)
+{
+    char name[] = PROCESS_NAME;
+    char *const argv[] = {name, NULL};
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attr;
+    sigset_t none, all;
+    int error;
+
+    sigemptyset(&none);
+    sigfillset(&all);
+    if (posix_spawn_file_actions_init(&actions) != 0)
+        return -ENOMEM;
+    if (posix_spawnattr_init(&attr) != 0) {
+        posix_spawn_file_actions_destroy(&actions);
+        return -ENOMEM;
+    }
+    posix_spawnattr_setsigmask(&attr, &none);
+    posix_spawnattr_setsigdefault(&attr, &all);
+    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    error = posix_spawn_file_actions_adddup2(&actions, fd, SOCKET_FD);
+    if (!error)
+        error = posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+    if (!error)
+        error = posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
+    if (!error)
+        error = posix_spawn(pid, "/proc/self/exe", &actions, &attr, argv, environ);
+    posix_spawnattr_destroy(&attr);
+    posix_spawn_file_actions_destroy(&actions);
+    return -error;
+}
 
 int paho_start(const struct paho_options *options, int *fd, pid_t *pid)
 {
     const int size = SOCKET_BUFFER;
-    sigset_t all, before;
-    int fds[2];
+    int fds[2], error = 0;
 
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0)
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
         return -errno;
     for (int i = 0; i < 2; i++)
         setsockopt(fds[i], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
-    fflush(NULL);
-    sigfillset(&all);
-    sigprocmask(SIG_SETMASK, &all, &before); /* no handler of ours may run in the child */
-    *pid = fork();
-    if (*pid == 0)
-        child_main(options, fds[1]);
-    int error = *pid < 0 ? -errno : 0;
-    sigprocmask(SIG_SETMASK, &before, NULL);
+    if (send(fds[0], options, sizeof(*options), MSG_DONTWAIT | MSG_NOSIGNAL) != sizeof(*options))
+        error = -EIO;
+    else
+        error = spawn(fds[1], pid);
     close(fds[1]);
     if (error) {
         close(fds[0]);

@@ -3,7 +3,8 @@
  * Paho: one connection to a broker by Paho's asynchronous client, in a process of its own. paho.c
  * says why. This side holds a socket of records (SOCK_SEQPACKET) and the process's number.
  *
- *     to it:   PAHO_PUBLISH, length of the topic (1), topic, payload
+ *     to it:   the options, once
+ *              PAHO_PUBLISH, length of the topic (1), topic, payload
  *     from it: PAHO_UP
  *              PAHO_DOWN, enum paho_end (1), text
  *              PAHO_MESSAGE, dropped so far (4, this machine's order), payload
@@ -16,6 +17,7 @@
 #include <sys/types.h>
 
 #include "signal/broker.h"
+#include "signal/forwarder.h"
 #include "signal/url.h"
 
 enum paho_record { PAHO_PUBLISH = 1, PAHO_UP, PAHO_DOWN, PAHO_MESSAGE };
@@ -32,19 +34,21 @@ enum paho_end {
     PAHO_BROKEN,          /* the library failed */
 };
 
+#define PAHO_FILE_BYTES   1024 /* of the name of a file */
 #define PAHO_HEAD_BYTES   5
 #define PAHO_RECORD_BYTES (PAHO_HEAD_BYTES + BROKER_TOPIC_MAX + BROKER_MESSAGE_MAX)
 
+/* Copied as it is into the first record. */
 struct paho_options {
-    const struct broker_url *url;
-    const char *proxy; /* forwarder_renew() */
-    const char *topic;
-    const char *ca_file; /* or NULL */
+    struct broker_url url;
+    char proxy[FORWARDER_PROXY_BYTES]; /* forwarder_renew() */
+    char topic[BROKER_TOPIC_MAX + 1];
+    char ca_file[PAHO_FILE_BYTES]; /* "": the system's */
     uint32_t keepalive_s, connect_s;
     uint8_t client_id[11];
 };
 
-/* Starts it. *fd (non-blocking) is the caller's; when it is closed, the process ends. 0 or a
+/* Starts it. *fd is the caller's; when it is closed, the process ends. 0 or a
  * negative errno. */
 int paho_start(const struct paho_options *options, int *fd, pid_t *pid);
 /* Ends it now, and waits for the few milliseconds that this takes. */
