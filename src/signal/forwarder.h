@@ -15,7 +15,7 @@
 #define FORWARDER_BURST_BYTES   (256 * 1024)
 #define FORWARDER_WAITING_MAX   4    /* connections that have not shown the password */
 #define FORWARDER_REQUEST_BYTES 2048 /* of a CONNECT and what follows at once */
-#define FORWARDER_REQUEST_US    (5 * SEC_US)
+#define FORWARDER_REQUEST_US    (3 * SEC_US)
 #define FORWARDER_ADDRS_MAX     8             /* addresses of a name that are tried ... */
 #define FORWARDER_SPACING_US    (250 * MS_US) /* ... one so long after the other, RFC 8305 5 */
 #define FORWARDER_PROXY_BYTES   96

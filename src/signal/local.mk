@@ -12,7 +12,8 @@ tests_fuzz_fuzz_message_SOURCES = tests/fuzz/fuzz_message.c
 
 libadit_a_SOURCES += src/signal/url.c src/signal/url.h src/signal/forwarder.c src/signal/forwarder.h
 libadit_a_SOURCES += src/signal/paho.c src/signal/paho.h src/signal/broker.c
-check_PROGRAMS += tests/unit/test-broker tests/unit/test-url
+check_PROGRAMS += tests/unit/test-broker tests/unit/test-forwarder tests/unit/test-url
+tests_unit_test_forwarder_SOURCES = tests/unit/test_forwarder.c
 tests_unit_test_broker_SOURCES = tests/unit/test_broker.c
 tests_unit_test_url_SOURCES = tests/unit/test_url.c
 fuzz_targets += tests/fuzz/fuzz-broker-url
