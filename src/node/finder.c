@@ -115,8 +115,13 @@ static void on_found(void *arg, const struct node_id *from, const struct addr *a
         news = !addr_equal(&peer->found[i], &found[i]);
     memcpy(peer->found, found, sizeof(found));
     peer->found_count = count;
-    if (news && peer->scheduler && scheduler_is_wanted(peer->scheduler))
+    if (!peer->scheduler || !scheduler_is_wanted(peer->scheduler))
+        return;
+    if (news)
         scheduler_update(peer->scheduler);
+    if (peer->hopeless_at)
+        scheduler_kick(peer->scheduler); /* it has just started: what was refused may work now */
+    peer->hopeless_at = 0;
 }
 
 static uint8_t on_dial(void *arg, const struct node_id *from,
@@ -219,6 +224,7 @@ void finder_hopeless(struct node_peer *peer, int why, const char *text)
         node_peer_refused(peer, text);
         scheduler_settle(peer->scheduler, SCHEDULER_REFUSED, text);
     } else if (peer->session) {
+        peer->hopeless_at = loop_now(peer->node->loop);
         session_fail_waiting(peer->session, WAITED_US);
     }
 }

@@ -10,6 +10,8 @@
  * hurry. When the exit has refused us just now, waiting is no use: the stream is refused at once,
  * and the next try goes on in the background.
  */
+#include <stdio.h>
+
 #include "node/node_int.h"
 
 struct pipe *node_peer_open(struct node_peer *peer, const struct opening *opening,
@@ -59,14 +61,17 @@ static const char *outlet_why(struct outlet *outlet, const struct target *target
     const struct route *route = target ? routes_find(node, target) : NULL;
     struct node_peer *peer = route ? route->peer : node->exit, *next;
     const char *text = peer ? node_peer_trouble(peer) : NULL;
+    char copy[TROUBLE_TEXT_MAX];
 
-    if (target || text)
-        return text;
-    /* Of several exits that have trouble, any. */
-    HASH_ITER (hh, node->peers, peer, next)
-        if (peer->is_exit && (text = node_peer_trouble(peer)))
-            break;
-    return text;
+    if (!target && !text)
+        HASH_ITER (hh, node->peers, peer, next) /* of several exits that have trouble, any */
+            if (peer->is_exit && (text = node_peer_trouble(peer)))
+                break;
+    if (!text)
+        return NULL;
+    snprintf(copy, sizeof(copy), "%s", text); /* it may be in the same place */
+    snprintf(node->why, sizeof(node->why), "the exit `%s': %s", peer->label, copy);
+    return node->why;
 }
 
 void outlet_init(struct node *node)

@@ -185,13 +185,14 @@ static json_t *describe_brokers(const struct node *node)
 
         signal_broker_describe(node->signal, i, &info);
         json_array_append_new(
-            list, json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name",
-                            info.name ? info.name : "", "state", phase_text(info.phase), "why",
-                            info.why && info.phase != BROKER_UP ? info.why : "", "next_try_s",
-                            info.next_us ? seconds(info.next_us) : json_null(), "connect_ms",
-                            millis(info.connect_us), "received", integer(info.received), "sent",
-                            integer(info.sent), "dropped", integer(info.dropped), "connects",
-                            integer(info.connects), "failures", integer(info.failures)));
+            list,
+            json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name",
+                      info.name ? info.name : "", "state", phase_text(info.phase), "why",
+                      info.why && info.phase != BROKER_UP ? info.why : "", "next_try_s",
+                      info.next_us ? seconds(info.next_us) : json_null(), "connect_ms",
+                      millis(info.connect_us), "received", integer(info.received), "sent",
+                      integer(info.sent), "dropped", integer(info.dropped), "connects",
+                      integer(info.connects), "failures", integer(info.failures)));
     }
     return list;
 }

@@ -5,49 +5,69 @@
  * Why a peer that we use cannot be reached, in words for the user; front ends, status and log all
  * say the same. The first of these that is known:
  *
- *     what the peer said when it refused us      (it is still in force)
- *     what the search for a path has met         (the scheduler's text)
- *     what keeps us off the brokers              (while no answer can have come by them)
+ *     what the peer said when it refused us   (it is still in force)
+ *     what keeps us off all brokers           (nobody can have answered by them), and what
+ *                                             connecting directly has met
+ *     what the search for a path has met      (the scheduler's text)
  *     why the last session ended
  *
  * Whoever started a gateway and is not at `adit status' reads the log: while a peer that we use has
- * no path, one warning tells each reason, after TROUBLE_FIRST_US (a start takes that long) or at
- * once when it is a refusal. The same reason is not repeated before a path was there again; as
- * several addresses fail in turns, the last TROUBLE_TEXTS reasons are remembered, by their hashes.
+ * no path, one warning tells each reason: at once when it is a refusal, else after
+ * TROUBLE_FIRST_US, or TROUBLE_ASKED_US where somebody might answer by a broker. The same reason is
+ * not repeated before a path was there again; as several addresses fail in turns, the last
+ * TROUBLE_TEXTS reasons are remembered, by their hashes.
+ *
+ * Streams that wait for a path are given up before their time (path.connect_wait) when connecting
+ * directly has failed and nobody answers by a broker, or none can be reached: their users are
+ * better served by the reason.
  */
 #include <stdio.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "node/node_int.h"
+#include "strategy/direct.h"
 
-#define TROUBLE_FIRST_US (2500 * MS_US)
-#define TROUBLE_CHECK_US (1500 * MS_US)
+#define TROUBLE_FIRST_US  (2500 * MS_US)
+#define TROUBLE_ASKED_US  (SIGNAL_SILENCE_US + SEC_US)
+#define TROUBLE_CHECK_US  SEC_US
+#define TROUBLE_WAITED_US (2500 * MS_US)
 
-/* Why we are on no broker; "" if we are on one, or have none. */
-static const char *broker_trouble(struct node *node)
+static size_t broker_count(const struct node *node)
 {
-    size_t count = node->signal ? signal_broker_count(node->signal) : 0;
+    return node->signal ? signal_broker_count(node->signal) : 0;
+}
 
-    node->trouble[0] = '\0';
+/* Why we are on no broker: the first one's trouble. False: we are on one, have none, or one may
+ * still come up. */
+static bool find_broker_trouble(const struct node *node, struct broker_info *found)
+{
+    size_t count = broker_count(node);
+
     if (!count || signal_is_up(node->signal))
-        return node->trouble;
-    for (size_t i = 0; i < count; i++) {
-        struct broker_info info;
-
-        signal_broker_describe(node->signal, i, &info);
-        if (!info.why || !info.why[0])
-            continue;
-        snprintf(node->trouble, sizeof(node->trouble), "%s: %s", info.name, info.why);
-        break;
+        return false;
+    for (size_t i = count; i-- > 0;) {
+        signal_broker_describe(node->signal, i, found);
+        if (!found->why || !found->why[0])
+            return false;
     }
-    return node->trouble;
+    return true;
+}
+
+/* Why direct connections fail; "" if they are not tried, or still may come. */
+static const char *direct_trouble(const struct scheduler_info *info)
+{
+    for (size_t i = 0; i < info->count; i++)
+        if (strcmp(info->strategies[i].name, strategy_direct.name) == 0)
+            return info->strategies[i].text;
+    return "";
 }
 
 const char *node_peer_trouble(const struct node_peer *peer)
 {
     struct scheduler_info info = {.text = ""};
-    const char *text;
+    struct node *node = peer->node;
+    struct broker_info broker;
 
     if (node_peer_is_refused(peer))
         return peer->refusal;
@@ -55,11 +75,15 @@ const char *node_peer_trouble(const struct node_peer *peer)
         return peer->refusal[0] ? peer->refusal : NULL; /* such as: it is no exit */
     if (peer->scheduler)
         scheduler_describe(peer->scheduler, &info);
+    if (find_broker_trouble(node, &broker)) {
+        const char *direct = direct_trouble(&info);
+
+        snprintf(node->trouble, sizeof(node->trouble), "%s%s%s: %s", direct, direct[0] ? "; " : "",
+                 broker.name, broker.why);
+        return node->trouble;
+    }
     if (info.text[0])
         return info.text;
-    text = broker_trouble(peer->node);
-    if (text[0])
-        return text;
     return peer->refusal[0] ? peer->refusal : NULL;
 }
 
@@ -93,6 +117,18 @@ static bool is_missed(const struct node_peer *peer)
            !(peer->session && session_has_path(peer->session));
 }
 
+static bool is_hopeless(const struct node_peer *peer)
+{
+    struct scheduler_info info = {.text = ""};
+    struct broker_info broker;
+
+    if (peer->hopeless_at && loop_now(peer->node->loop) < peer->hopeless_at + TROUBLE_ASKED_US)
+        return true;
+    if (peer->scheduler)
+        scheduler_describe(peer->scheduler, &info);
+    return direct_trouble(&info)[0] && find_broker_trouble(peer->node, &broker);
+}
+
 static void on_trouble(void *arg)
 {
     struct node_peer *peer = arg;
@@ -100,6 +136,8 @@ static void on_trouble(void *arg)
     if (!is_missed(peer))
         return;
     tell(peer);
+    if (peer->session && is_hopeless(peer))
+        session_fail_waiting(peer->session, TROUBLE_WAITED_US);
     timer_set_in(peer->node->loop, &peer->trouble, TROUBLE_CHECK_US);
 }
 
@@ -119,7 +157,8 @@ void trouble_update(struct node_peer *peer)
     if (node_peer_is_refused(peer))
         tell(peer);
     if (!timer_is_set(&peer->trouble))
-        timer_set_in(peer->node->loop, &peer->trouble, TROUBLE_FIRST_US);
+        timer_set_in(peer->node->loop, &peer->trouble,
+                     broker_count(peer->node) ? TROUBLE_ASKED_US : TROUBLE_FIRST_US);
 }
 
 void trouble_end(struct node_peer *peer)

@@ -8,7 +8,7 @@ import os
 import re
 import time
 
-from harness import await_true, check, connect, equal, read_to_end, socks5, test
+from harness import await_true, check, connect, equal, free_port, need, read_to_end, socks5, test
 
 
 def ok(t, *argv):
@@ -45,6 +45,33 @@ def expect_reason(t, gateway, words, since, seconds=5):
     check(re.search(words, exit_peer["problem"]), f"the status says {exit_peer['problem']!r}")
     human = ok(t, "status", "-c", "/dev/null", *gateway.where())
     check(re.search(rf"problem +.*(?:{words})", human), human)
+
+
+class Broker:
+    """A mosquitto of our own on loopback; user: (name, password)."""
+
+    def __init__(self, t, user=None):
+        self.t, self.user, self.port = t, user, free_port()
+        lines = ["user root", "persistence false", f"listener {self.port} 127.0.0.1",
+                 f"allow_anonymous {'false' if user else 'true'}"]
+        if user:
+            users = t.write("users", "")
+            t.run(need("mosquitto_passwd"), "-b", users, *user)
+            lines.append(f"password_file {users}")
+        self.conf = t.write("mosquitto.conf", "\n".join((*lines, "")))
+        self.start()
+
+    def start(self):
+        self.p = self.t.spawn("mosquitto", need("mosquitto"), "-c", self.conf)
+        self.p.expect_log(r"mosquitto version \S+ running")
+
+    def url(self, password=None):
+        login = f"{self.user[0]}:{password or self.user[1]}@" if self.user else ""
+        return f"mqtt://{login}127.0.0.1:{self.port}"
+
+
+def broker_status(node):
+    return node.status()["brokers"][0]
 
 
 def warnings(gateway):
@@ -155,6 +182,78 @@ def refusals(t):
     peers(t, e, "revoke", entry["id"])
     expect_reason(t, first, "revoked this node's admission", time.monotonic())
     equal(socks5(first.socks, "127.0.0.1", 9)[0], 2, "SOCKS: not allowed")
+
+
+@test("reasons: by a broker: the exit does not run, then it does, then the broker does not",
+      timeout=120)
+def by_broker(t):
+    broker = Broker(t, ("adit", "pa/ss"))
+    url = broker.url("pa%2Fss")
+    e = t.exit(f"signal.broker={url}")
+    listen = e.status()["listeners"][0]["address"]
+    equal(e.stop(), 0, "the exit's end")
+    began = time.monotonic()
+    g = t.gateway(e.ticket)
+    expect_reason(t, g, "is not running, or is not on these brokers", began, 6)
+    equal(len(warnings(g)), 1, "warnings of one reason")
+    equal(broker_status(g)["state"], "up", "the broker of the ticket")
+    human = ok(t, "status", "-c", "/dev/null", *g.where())
+    check(re.search(rf"^broker +mqtt://127.0.0.1:{broker.port}  up, \d+ messages", human, re.M), human)
+    again = t.exit(f"signal.broker={url}", state=e.state, listen=listen, name="again")
+    await_true(lambda: g.status()["peers"][0]["state"] == "connected", "the session", 10 * t.slow)
+    entry = peer_list(t, g)[0]
+    equal(entry["brokers"], [f"mqtt://adit:***@127.0.0.1:{broker.port}"], "what is shown of it")
+    check("pa%2Fss" in open(f"{g.state}/peers.json").read(), "the state lost the password")
+    equal(os.stat(f"{g.state}/peers.json").st_mode & 0o777, 0o600, "mode of peers.json")
+    equal(g.stop(), 0, "the gateway's end")
+    equal(again.stop(), 0, "the exit's end")
+    # The next start has no ticket: it asks at the broker that it remembers, which is down.
+    broker.p.kill()
+    began = time.monotonic()
+    g = t.gateway(None, state=g.state, name="later")
+    expect_reason(t, g, "nothing listens at the port of the broker", began, 6)
+    check(broker_status(g)["state"] != "up" and broker_status(g)["failures"] > 0, broker_status(g))
+    for node in (e, g, again):
+        check("pa%2Fss" not in node.log.text() and "pa/ss" not in node.log.text(), "in a log")
+
+
+@test("reasons: the broker refuses the password", timeout=60)
+def broker_refuses(t):
+    broker = Broker(t, ("adit", "right"))
+    e = t.exit(f"signal.broker={broker.url('wrong')}")
+    e.expect_log(r"broker-down .*user name or password")
+    equal(e.stop(), 0, "the exit's end")
+    began = time.monotonic()
+    g = t.gateway(e.ticket)
+    expect_reason(t, g, "the broker refused the user name or password", began, 6)
+    human = ok(t, "status", "-c", "/dev/null", *g.where())
+    check(re.search(r"^broker .*waiting: the broker refused .*; next try in", human, re.M), human)
+    check("wrong" not in human + g.log.text(), "the password is shown")
+
+
+@test("reasons: refused by way of a broker: ticket expired, used up, admission revoked", timeout=90)
+def refused_by_broker(t):
+    broker = Broker(t)
+    e = t.exit(f"signal.broker={broker.url()}")
+    tickets = {}
+    for name, argv in {"expired": ["--expires", "1s"], "used up": []}.items():
+        tickets[name] = t.path(name.replace(" ", "-") + ".ticket")
+        ok(t, "ticket", "-c", "/dev/null", *argv, "--ticket-file", tickets[name], *e.where())
+    made = time.monotonic()
+    first = t.gateway(tickets["used up"], name="first")
+    await_true(lambda: first.status()["peers"][0]["state"] == "connected", "the session",
+               20 * t.slow)
+    for name in ("used up", "expired"):
+        await_true(lambda: time.monotonic() - made > 2, "the ticket's end")
+        began = time.monotonic()
+        g = t.gateway(tickets[name], "path.fail=direct", name=name.replace(" ", "-"))
+        expect_reason(t, g, "used up: ask" if name == "used up" else "has expired: ask", began)
+    equal(first.stop(), 0, "the first's end")
+    peers(t, e, "revoke", peer_list(t, e)[0]["id"])
+    began = time.monotonic()
+    g = t.gateway(None, "path.fail=direct", state=first.state, name="revoked")
+    expect_reason(t, g, "revoked this node's admission", began)
+    check(g.status()["signalling"]["received"] > 0, "it did not come by the broker")
 
 
 @test("key: exported to a new file only, imported where no node runs, the old one put aside")
