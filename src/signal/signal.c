@@ -440,6 +440,10 @@ int signal_set_carrier(struct signal *signal, const struct node_id *id,
         return -ENOMEM;
     peer->has_carrier = true;
     peer->carrier = *carrier;
+    if (peer->question.open) { /* from the loop, not inside what the caller is doing */
+        peer->question.repeat_at = loop_now(signal->loop);
+        question_plan(signal);
+    }
     return 0;
 }
 
@@ -486,7 +490,6 @@ void signal_free(struct signal *signal)
 
     if (!signal)
         return;
-    timer_cancel(signal->loop, &signal->timer);
     for (size_t i = 0; i < SIGNAL_BROKERS_MAX; i++)
         broker_drop(&signal->brokers[i]);
     HASH_ITER (hh, signal->peers, peer, next) {
@@ -494,6 +497,7 @@ void signal_free(struct signal *signal)
             signal_ask_cancel(TAILQ_FIRST(&peer->asks));
         peer_free(signal, peer);
     }
+    timer_cancel(signal->loop, &signal->timer);
     hash_wipe(signal->key, sizeof(signal->key));
     free(signal);
 }
