@@ -105,19 +105,17 @@ const struct cli_verb cli_verbs[] = {
      "The running process makes it; where none runs, it is made for the next one. Give it to one\n"
      "person: whoever has it first may use this exit.\n"},
     {"key", "", "print this node's ID", key_run, key_options, 0, 0,
-     "The key itself is in the file `key' of the state directory; keep it to yourself. With a "
-     "copy\n"
-     "of it another machine can take this one's place; two at once get in each other's way.\n"},
+     "The key itself is in the file `key' of the state directory; keep it to yourself. With a\n"
+     "copy of it another machine can take this one's place; two at once get in each other's\n"
+     "way.\n"},
     {"peers",
      "[list | allow PEER [NAME] | expire PEER DURATION | revoke PEER | rename PEER NAME |\n"
      "        forget PEER]",
      "known peers, and who may use this exit", peers_run, peers_options, 0, 3,
-     "PEER is a name, an ID, or the beginning of one (4 characters at least); allow takes the "
-     "whole\n"
-     "ID of one that is not known yet. The list says who is connected now, and how. `expire' sets\n"
-     "when an admission ends by itself: after a DURATION from now, or never. The live streams of "
-     "a\n"
-     "peer that is revoked, or whose admission ends, end at once.\n"},
+     "PEER is a name, an ID, or the beginning of one (4 characters at least); allow takes the\n"
+     "whole ID of one that is not known yet. The list says who is connected now, and how.\n"
+     "`expire' sets when an admission ends by itself: after a DURATION from now, or never. The\n"
+     "live streams of a peer that is revoked, or whose admission ends, end at once.\n"},
     {"status", "", "sessions, paths, streams and rates", status_run, status_options, 0, 0,
      "Of the running process: each peer with its paths, what was tried, what is wrong, and when\n"
      "the next try comes. adit(1) lists the members of the JSON.\n"},

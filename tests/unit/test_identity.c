@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -194,6 +195,40 @@ static void known_key(void **state)
 }
 
 /* Several processes that start at once agree on one key. */
+/* Copies are complete, 0600, and never written over anything. */
+static void copies(void **state)
+{
+    char path[96], link_path[96], errbuf[256] = "";
+    struct identity *identity, *again;
+    struct stat st;
+
+    (void)state;
+    fresh_dir();
+    identity = identity_load(state_dir, errbuf, sizeof errbuf);
+    assert_non_null(identity);
+    snprintf(path, sizeof path, "%s/copy", state_dir);
+    snprintf(link_path, sizeof link_path, "%s/link", state_dir);
+    assert_int_equal(identity_write(identity, path, errbuf, sizeof errbuf), 0);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0600);
+    again = identity_read(path, errbuf, sizeof errbuf);
+    assert_non_null(again);
+    assert_true(node_id_equal(identity_id(identity), identity_id(again)));
+    assert_int_equal(identity_write(again, path, errbuf, sizeof errbuf), -EEXIST);
+    assert_non_null(strstr(errbuf, "another name"));
+    assert_int_equal(symlink("elsewhere", link_path), 0);
+    assert_int_equal(identity_write(again, link_path, errbuf, sizeof errbuf), -EEXIST);
+    snprintf(link_path, sizeof link_path, "%s/none/x", state_dir);
+    assert_int_equal(identity_write(again, link_path, errbuf, sizeof errbuf), -ENOENT);
+    snprintf(link_path, sizeof link_path, "%s/link", state_dir);
+    unlink(path);
+    assert_null(identity_read(path, errbuf, sizeof errbuf));
+    assert_non_null(strstr(errbuf, "no key file"));
+    unlink(link_path);
+    identity_free(identity);
+    identity_free(again);
+}
+
 static void racing_starts_agree(void **state)
 {
     (void)state;
@@ -235,6 +270,7 @@ int main(void)
         cmocka_unit_test(readable_key_is_refused),
         cmocka_unit_test(bad_key_is_refused_and_kept),
         cmocka_unit_test(known_key),
+        cmocka_unit_test(copies),
         cmocka_unit_test(racing_starts_agree),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
