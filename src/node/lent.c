@@ -141,13 +141,14 @@ static enum answer lent_begin(struct node_peer *peer, struct pipe *stream, const
 void lent_open(struct node_peer *peer, struct pipe *stream, const struct opening *opening)
 {
     struct addr bound = {.family = 0};
+    struct addr addr = addr_unmap(&opening->target.addr); /* one address, one set of rules */
     char text[ADDR_TEXT_MAX];
-    enum answer answer = lent_begin(peer, stream, &opening->target.addr, &bound);
+    enum answer answer = lent_begin(peer, stream, &addr, &bound);
 
     if (answer != ANSWER_OK) {
         peer->node->streams_refused++;
         log_info("event=listening-refused peer=%s at=%s why=\"%s\"%s", peer->label,
-                 addr_format(&opening->target.addr, text), answer_text(answer),
+                 addr_format(&addr, text), answer_text(answer),
                  answer == ANSWER_POLICY ? " remedy=exit.reverse" : "");
         stream_answer(stream, answer, NULL);
         return;

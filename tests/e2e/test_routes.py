@@ -60,7 +60,8 @@ def routed(t, name, one, two, routes, dns):
     return g
 
 
-@test("routes: two gateways use two exits at once; revoking one session leaves the other", timeout=90)
+@test("routes: two gateways use two exits at once; revoking one session leaves the other",
+      timeout=90)
 def both(t):
     web, dns, one, two = two_exits(t)
     routes = ["*.corp.adit.test -> two", "::1 -> two", f"here.adit.test:{web.port} -> direct",

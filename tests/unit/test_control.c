@@ -379,9 +379,17 @@ struct node {
     char address[64];
     node_ping_cb *cb;
     void *arg;
+    int forwards; /* now */
+};
+
+struct forward {
+    struct config_forward spec; /* its peer's text is the caller's */
+    node_forward_cb *cb;
+    void *arg;
 };
 
 static struct node fake;
+static struct forward *newest;
 
 json_t *node_status(const struct node *node)
 {
@@ -434,6 +442,31 @@ static void node_ping_answer(const char *label, uint64_t rtt_us)
     node_ping_cb *cb = fake.cb;
     fake.cb = NULL;
     cb(fake.arg, &result, label != NULL, label != NULL ? NULL : "no path");
+}
+
+struct forward *node_forward(struct node *node, const struct config_forward *spec,
+                             node_forward_cb *cb, void *arg, char *buf, size_t len)
+{
+    if (strcmp(spec->peer, "nobody") == 0) {
+        snprintf(buf, len, "there is no peer \"nobody\"");
+        return NULL;
+    }
+    newest = calloc(1, sizeof *newest);
+    *newest = (struct forward){*spec, cb, arg};
+    node->forwards++;
+    return newest;
+}
+
+void node_forward_end(struct forward *forward)
+{
+    free(forward);
+    fake.forwards--;
+}
+
+static void node_forward_tell(bool listening, bool refused, const char *problem)
+{
+    struct node_forward_info info = {listening, refused, "127.0.0.1:7", problem};
+    newest->cb(newest->arg, &info);
 }
 
 static int reload(void *arg, char **restart, char *buf, size_t len)
@@ -621,6 +654,74 @@ static void test_verbs(void **unused)
     state_close(state);
 }
 
+#define FORWARD(peer)                                                                        \
+    "{\"verb\":\"forward\",\"args\":{\"listen\":\"0\",\"peer\":\"" peer "\",\"to\":\"x:1\"," \
+    "\"reverse\":true}}\n"
+
+static void await_forwards(int count)
+{
+    uint64_t end = loop_refresh(loop) + 60 * SEC_US;
+    while (fake.forwards != count && loop_refresh(loop) < end)
+        loop_turn(loop, 1000);
+    assert_int_equal(fake.forwards, count);
+}
+
+/* A forward lives as long as its connection, or the connection's sending side. */
+static void test_forward_verb(void **unused)
+{
+    (void)unused;
+    struct state *state = state_new();
+    struct node_id own = {{9}};
+    struct verbs *verbs =
+        verbs_new(&(struct verbs_context){loop, &fake, state, &own, reload, NULL});
+    int fds[CONTROL_CLIENTS_MAX];
+
+    fake = (struct node){0};
+    control_server_free(server);
+    server = control_server_new(loop, path, &verbs_ops, verbs, errbuf, sizeof errbuf);
+    int fd = dial();
+    assert_non_null(strstr(talk(fd, FORWARD("nobody"), 1), "no peer"));
+    assert_non_null(strstr(talk(fd, "{\"verb\":\"forward\"}\n", 1), "address"));
+
+    /* refused at first: that is the answer, and the connection is as before */
+    talk(fd, FORWARD("home"), 0);
+    await_forwards(1);
+    assert_true(newest->spec.is_reverse && newest->spec.to.port == 1);
+    node_forward_tell(false, true, "not here");
+    await_forwards(0);
+    assert_string_equal(talk(fd, NULL, 1), "{\"error\":\"not here\",\"ok\":false}\n");
+
+    /* refused later: an event */
+    talk(fd, FORWARD("home"), 0);
+    await_forwards(1);
+    node_forward_tell(true, false, "");
+    node_forward_tell(false, true, "no longer");
+    assert_non_null(strstr(talk(fd, NULL, 2), "\"problem\":\"no longer\""));
+    assert_int_equal(fake.forwards, 1);
+    shutdown(fd, SHUT_WR);
+    await_forwards(0);
+    assert_non_null(strstr(talk(fd, NULL, 3), "\"ok\":true"));
+    close(fd);
+
+    /* others need the socket too */
+    for (int i = 0; i < 17; i++) {
+        fds[i] = dial();
+        talk(fds[i], FORWARD("home"), 0);
+    }
+    await_forwards(16);
+    assert_non_null(strstr(talk(fds[16], NULL, 1), "16 forwards"));
+    assert_non_null(strstr(talk(fds[16], "{\"verb\":\"status\"}\n", 1), "changes"));
+    close(fds[0]);
+    await_forwards(15);
+    verbs_stop(verbs);
+    assert_int_equal(fake.forwards, 0);
+    assert_non_null(strstr(talk(fds[1], NULL, 1), "adit is stopping"));
+    for (int i = 1; i < 17; i++)
+        close(fds[i]);
+    verbs_free(verbs);
+    state_close(state);
+}
+
 static void test_paths(void **state)
 {
     (void)state;
@@ -676,6 +777,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_second_server, setup, teardown),
         cmocka_unit_test_setup_teardown(test_client, setup, teardown),
         cmocka_unit_test_setup_teardown(test_verbs, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_forward_verb, setup, teardown),
         cmocka_unit_test(test_paths),
     };
     signal(SIGPIPE, SIG_IGN);
