@@ -10,6 +10,8 @@ libadit_a_SOURCES += \
 
 check_PROGRAMS += tests/unit/test-node
 tests_unit_test_node_SOURCES = tests/unit/test_node.c tests/unit/node_sides.h
+check_PROGRAMS += tests/unit/test-admission
+tests_unit_test_admission_SOURCES = tests/unit/test_admission.c tests/unit/node_sides.h
 
 check_PROGRAMS += tests/unit/test-forward
 tests_unit_test_forward_SOURCES = tests/unit/test_forward.c tests/unit/node_sides.h
