@@ -21,7 +21,8 @@
  *
  * kick(): the network has changed. A broker that is not up begins anew at once, as if it had never
  * failed. One that is up publishes an empty message to its own topic: when nothing has come back
- * after PROBE_US, the connection is taken for dead. (Empty messages are given to nobody.)
+ * after twice the time that connecting took, which was several round trips (within PROBE_LEAST_US
+ * and PROBE_US), the connection is taken for dead. (Empty messages are given to nobody.)
  *
  * What goes wrong is told in plain words, with what can be done, and never with the user name, the
  * password, the path or the topic. What Paho does not say is seen from the forwarder: a certificate
@@ -48,11 +49,12 @@
 #include "signal/paho.h"
 #include "signal/url.h"
 
-#define LIVED_US     (10 * SEC_US)
-#define PROBE_US     (4 * SEC_US)
-#define READ_TURN    64
-#define CA_LINES_MAX 1000 /* before the first certificate */
-#define EVENTS_SOON  1    /* microseconds: from the loop, not from inside a call */
+#define LIVED_US       (10 * SEC_US)
+#define PROBE_LEAST_US (600 * MS_US)
+#define PROBE_US       (4 * SEC_US)
+#define READ_TURN      64
+#define CA_LINES_MAX   1000 /* before the first certificate */
+#define EVENTS_SOON    1    /* microseconds: from the loop, not from inside a call */
 
 struct broker {
     struct loop *loop;
@@ -388,12 +390,19 @@ static int paho_driver_publish(struct broker *broker, const char *topic, const v
     return 0;
 }
 
+static uint64_t probe_us(const struct broker *broker)
+{
+    uint64_t us = 2 * broker->connected_us;
+
+    return us < PROBE_LEAST_US ? PROBE_LEAST_US : us > PROBE_US ? PROBE_US : us;
+}
+
 static void paho_driver_kick(struct broker *broker)
 {
     if (broker->phase == BROKER_UP) {
         if (!timer_is_set(&broker->probe) &&
             paho_driver_publish(broker, broker->topic, NULL, 0) == 0)
-            timer_set_in(broker->loop, &broker->probe, PROBE_US);
+            timer_set_in(broker->loop, &broker->probe, probe_us(broker));
         return;
     }
     stop_process(broker);
