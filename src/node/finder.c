@@ -154,7 +154,7 @@ static void announce_to_admitted(struct node *node)
     for (size_t i = 0; i < count; i++) {
         const struct node_peer *peer = node_peer_find(node, &peers[i].id);
 
-        if (peers[i].admitted && !(peer && peer->session))
+        if (state_peer_is_admitted(&peers[i], node_wall_s()) && !(peer && peer->session))
             list[kept++] = &peers[i];
     }
     qsort(list, kept, sizeof(*list), by_seen);

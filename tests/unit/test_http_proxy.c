@@ -405,6 +405,52 @@ static void no_connection(void **state)
     }
 }
 
+static const char *say_reason(struct outlet *outlet, const struct target *target)
+{
+    (void)outlet;
+    return target && strcmp(target->name, "d") == 0 ? "the exit `home' sleeps: wake it" : NULL;
+}
+
+/* What is behind a failure is told where the exit is concerned, and asked about this target. */
+static void reasons(void **state)
+{
+    static const struct {
+        enum answer answer;
+        const char *name;
+        bool told;
+    } cases[] = {
+        {ANSWER_NO_PATH, "d", true},   {ANSWER_NO_PATH, "e", false}, {ANSWER_NOT_EXIT, "d", true},
+        {ANSWER_PEER_LOST, "d", true}, {ANSWER_REFUSED, "d", false}, {ANSWER_POLICY, "d", false},
+    };
+    struct fake fake;
+    struct peer client;
+    char text[128];
+
+    (void)state;
+    for (size_t i = 0; i < 2 * sizeof cases / sizeof *cases; i++) {
+        bool tunnel = i % 2;
+
+        fake_start(&fake, NULL);
+        fake.outlet.why = say_reason;
+        fake.refuse_with = cases[i / 2].answer;
+        fake_client(&fake, &client);
+        snprintf(text, sizeof text,
+                 tunnel ? "CONNECT %s:80 HTTP/1.1\r\nHost: x\r\n\r\n"
+                        : "GET http://%s/ HTTP/1.1\r\nHost: x\r\n\r\n",
+                 cases[i / 2].name);
+        fake_say(&fake, &client, text);
+        assert_int_equal(strstr(client.got, "The reason: the exit `home' sleeps: wake it.\n") !=
+                             NULL,
+                         cases[i / 2].told);
+        assert_int_equal(strstr(client.got, "; details=\"the exit `home' sleeps: wake it\"\r\n") !=
+                             NULL,
+                         cases[i / 2].told);
+        assert_int_equal(front_stats(fake.front)->failed, 1);
+        fake_hang_up(&fake, &client);
+        fake_stop(&fake);
+    }
+}
+
 /* An answer before the request's end: passed on, and the connection ends, for the rest of the body
  * is of no use. */
 static void early_response(void **state)
@@ -560,6 +606,7 @@ int main(void)
         cmocka_unit_test(destination_misbehaves),
         cmocka_unit_test(cut_until_close),
         cmocka_unit_test(no_connection),
+        cmocka_unit_test(reasons),
         cmocka_unit_test(early_response),
         cmocka_unit_test(back_pressure),
         cmocka_unit_test(idle_client_is_closed),
