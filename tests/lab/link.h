@@ -58,7 +58,7 @@ struct link {
 void link_init(struct link *link, const struct link_config *config, uint64_t seed);
 /* Packets under way must have been taken. */
 void link_free(struct link *link);
-/* What is under way keeps its time; what is queued leaves at the new rate. */
+/* What has entered keeps its time of arrival; bytes that wait still do, for the new rate. */
 void link_configure(struct link *link, const struct link_config *config, int64_t now);
 /* Decides about a packet of len bytes: LINK_PASSED sets *copies (1 or 2) and when each arrives. */
 enum link_fate link_admit(struct link *link, size_t len, int64_t now, int *copies, int64_t *when);

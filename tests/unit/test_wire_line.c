@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Theory of operation: the lab's router in virtual time: its link, its settings, its control. */
+/* Theory of operation: the lab's router in virtual time: its link, rubbish, settings, control. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -68,6 +68,15 @@ static void delay(void **state)
     world.now = first;
     leave(&world, 'a', A, 'r', R); /* and now it is immediate */
     assert_int_equal(world.sent[DOWN], 4);
+    /* but not before one that is due and has not been handed on */
+    world_set(&world, "delay=5");
+    leave(&world, 'a', A, 'r', R);
+    world_set(&world, "delay=0");
+    world.now += 10 * MS;
+    leave(&world, 'a', A, 'r', R);
+    assert_int_equal(world.sent[DOWN], 4);
+    finish(&world);
+    assert_int_equal(world.sent[DOWN], 6);
     gate_free(&world.gate);
 }
 
@@ -83,7 +92,7 @@ static void rate(void **state)
     assert_int_equal(world.sent[DOWN], 100);
     assert_int_equal(world.now - start, 100 * MS);
 
-    /* twice the rate in the middle of it: what waits leaves sooner */
+    /* twice the rate in the middle of it */
     start = world.now;
     stream(&world, 100, 1000, 0);
     world.now += 50 * MS;
@@ -93,7 +102,7 @@ static void rate(void **state)
     stream(&world, 1, 1000, 0);
     finish(&world);
     assert_int_equal(world.sent[DOWN], 201);
-    assert_int_equal((world.now - start) / MS, 100); /* those queued keep their time */
+    assert_int_equal((world.now - start) / MS, 100); /* those under way keep their time */
     stream(&world, 10, 1000, 0);
     start = world.now;
     finish(&world);
@@ -116,10 +125,16 @@ static void queues(void **state)
     stream(&world, 50, 1000, 0);
     finish(&world);
     assert_int_equal(world.sent[DOWN], 65);
-    world_set(&world, "up.queue=0"); /* 100 ms of the rate: 100 kB */
+    stream(&world, 5, 1000, 0);
+    world_set(&world, "up.rate=800k"); /* the same bytes wait, longer */
+    stream(&world, 5, 1000, 0);
+    finish(&world);
+    assert_int_equal(world.sent[DOWN], 70);
+    world.now += SEC;
+    world_set(&world, "up.rate=8m up.queue=0"); /* 100 ms of the rate: 100 kB */
     stream(&world, 200, 1000, 0);
     finish(&world);
-    assert_int_equal(world.sent[DOWN], 165);
+    assert_int_equal(world.sent[DOWN], 170);
     gate_free(&world.gate);
 }
 
@@ -196,8 +211,16 @@ static void order(void **state)
     assert_int_equal(late_of(&world, 1000), 0);
     assert_in_range(world.sent[DOWN], 3150, 3250);
     assert_int_equal(world.sent[DOWN] - 3000, world.gate.link[UP].duplicated);
-    world_set(&world, "up.duplicate=100 delay=0");
-    stream(&world, 1, 100, 0); /* the copy comes with the next turn */
+    /* late ones among themselves come in order of time */
+    world_set(&world, "up.duplicate=0 up.reorder=100 up.reorder.delay=30");
+    leave(&world, 'a', A, 'r', R);
+    world_set(&world, "up.reorder.delay=10");
+    leave(&world, 'a', A, 'r', R + 1);
+    world.now = gate_next(&world.gate);
+    gate_deliver(&world.gate, world.now, 10);
+    assert_int_equal(world.seen[DOWN].destination.port, R + 1);
+    finish(&world);
+    assert_int_equal(world.seen[DOWN].destination.port, R);
     gate_free(&world.gate);
 }
 
@@ -261,6 +284,43 @@ static void nothing_vanishes(void **state)
         assert_true(counts[GATE_SENT] > 100);
     }
     gate_free(&world.gate);
+}
+
+/* --- Input of all kinds --- */
+
+/* No packet, however broken, may do harm; under a sanitizer this says something. */
+static void rubbish(void **state)
+{
+    (void)state;
+    struct chance chance = {42};
+    uint8_t bytes[PACKET_ROOM];
+    for (int i = 0; i < 20000; i++) {
+        struct world world = {.family = i & 1, .flow = (enum flow)((i >> 1) % FLOW_COUNT)};
+        struct packet packet, quoted;
+        size_t len = make(&world, bytes, host(&world, 'a', A), host(&world, 'r', R), 0, 64);
+        if (i % 3 == 0)
+            len = make_error(&world, bytes, host(&world, 'r', 0), host(&world, 'a', 0),
+                             (unsigned)chance_below(&chance, 16), 0, bytes, len);
+        for (unsigned j = 0; j <= i % 7U; j++)
+            bytes[chance_below(&chance, len)] = (uint8_t)chance_next(&chance);
+        len = chance_below(&chance, len + 1);
+        uint8_t *exact = malloc(len + !len);
+        memcpy(exact, bytes, len);
+        if (packet_parse(exact, len, &packet) > 0) {
+            uint8_t answer[PACKET_ERROR_BYTES];
+            struct endpoint to = packet.is_ipv6 ? (struct endpoint){.port = 1} : packet.source;
+            packet_set_source(&packet, &to);
+            packet_set_destination(&packet, &to);
+            if (packet_parse_quoted(&packet, &quoted) > 0) {
+                packet_set_source(&quoted, &to);
+                packet_sum_error(&packet);
+            }
+            packet_make_reset(&packet, answer);
+            packet_make_error(&packet, PACKET_EXPIRED, &to.ip, 0, answer);
+            packet_sums_hold(&packet);
+        }
+        free(exact);
+    }
 }
 
 /* --- Settings and control --- */
@@ -384,6 +444,7 @@ int main(void)
         cmocka_unit_test(order),
         cmocka_unit_test(cut),
         cmocka_unit_test(nothing_vanishes),
+        cmocka_unit_test(rubbish),
         cmocka_unit_test(settings),
         cmocka_unit_test(control),
     };
