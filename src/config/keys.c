@@ -36,10 +36,9 @@ static const struct config_key keys[] = {
     {"node", "log", CONFIG_ENUM, .offset = FIELD(node, log), .fallback = "info",
      .choices = log_levels, .help = "how much to log"},
 
-    {"signal", "broker", CONFIG_URLS, .repeat = true, .unused = true,
-     .offset = FIELD(signal, broker), .choices = broker_schemes,
-     .help = "MQTT broker over which peers find each other"},
-    {"signal", "ca_file", CONFIG_FILE, .unused = true, .offset = FIELD(signal, ca_file),
+    {"signal", "broker", CONFIG_URLS, .repeat = true, .offset = FIELD(signal, broker),
+     .choices = broker_schemes, .help = "MQTT broker over which peers find each other"},
+    {"signal", "ca_file", CONFIG_FILE, .offset = FIELD(signal, ca_file),
      .help = "certificates of the authorities that sign brokers'; default: the system's"},
 
     {"nat", "stun", CONFIG_TARGETS, .repeat = true, .unused = true, .offset = FIELD(nat, stun),
@@ -194,7 +193,8 @@ static const char *const type_names[] = {
     [CONFIG_REVERSES] = "LISTEN -> PEER HOST:PORT",
 };
 
-_Static_assert(sizeof type_names / sizeof *type_names == CONFIG_REVERSES + 1, "each type has a name");
+_Static_assert(sizeof type_names / sizeof *type_names == CONFIG_REVERSES + 1,
+               "each type has a name");
 
 const char *config_type_name(const struct config_key *key)
 {

@@ -269,7 +269,8 @@ void finder_refresh(struct node *node)
     HASH_ITER (hh, node->peers, peer, next)
         if (peer->is_exit)
             want_of_peer(peer, &wanted);
-    if (signal_set_brokers(node->signal, wanted.items, wanted.count, errbuf, sizeof(errbuf)) < 0)
+    if (signal_set_ca_file(node->signal, node->config->signal.ca_file) < 0 ||
+        signal_set_brokers(node->signal, wanted.items, wanted.count, errbuf, sizeof(errbuf)) < 0)
         log_error("event=broker-unusable why=\"%s\"", errbuf);
 }
 

@@ -337,7 +337,7 @@ static int broker_add(struct signal *signal, const char *url, char *errbuf, size
         .url = url,
         .topic = signal->topic,
         .resolver = signal->options.resolver,
-        .ca_file = signal->options.ca_file,
+        .ca_file = signal->ca_file,
         .retry_min_us = BROKER_RETRY_MIN_US,
         .retry_max_us = BROKER_RETRY_MAX_US,
         .connect_us = BROKER_CONNECT_US,
@@ -359,6 +359,21 @@ static int broker_add(struct signal *signal, const char *url, char *errbuf, size
     free(way->url);
     way->url = NULL;
     return -EINVAL;
+}
+
+int signal_set_ca_file(struct signal *signal, const char *path)
+{
+    char *copy = NULL;
+
+    if (strcmp(signal->ca_file ? signal->ca_file : "", path) == 0)
+        return 0;
+    if (path[0] && !(copy = strdup(path)))
+        return -ENOMEM;
+    free(signal->ca_file);
+    signal->ca_file = copy;
+    for (size_t i = 0; i < SIGNAL_BROKERS_MAX; i++)
+        broker_drop(&signal->brokers[i]);
+    return 0;
 }
 
 int signal_set_brokers(struct signal *signal, const char *const *urls, size_t count, char *errbuf,
@@ -499,5 +514,6 @@ void signal_free(struct signal *signal)
     }
     timer_cancel(signal->loop, &signal->timer);
     hash_wipe(signal->key, sizeof(signal->key));
+    free(signal->ca_file);
     free(signal);
 }

@@ -29,7 +29,6 @@ struct signal_options {
     struct identity *identity;          /* must outlive it */
     const struct broker_driver *driver; /* &broker_paho, but for tests */
     struct broker_resolver resolver;
-    const char *ca_file; /* NULL: the system's */
     uint64_t silence_us; /* 0: SIGNAL_SILENCE_US */
     /* Microseconds since 1970. NULL: the system's clock. */
     uint64_t (*wall_us)(void *arg);
@@ -67,6 +66,9 @@ struct signal *signal_new(struct loop *loop, const struct signal_options *option
 /* Questions end untold. */
 void signal_free(struct signal *signal);
 
+/* The certificates of the authorities that sign brokers' (PEM; "": the system's), for what is added
+ * from now on; if it is another file than before, all brokers are dropped. Copied. 0 or -ENOMEM. */
+int signal_set_ca_file(struct signal *signal, const char *path);
 /* These brokers from now on; those that are known already stay connected. What is beyond
  * SIGNAL_BROKERS_MAX is left out. 0, or a negative error and errbuf names the wrong URL (without
  * its password); the others are used all the same. */

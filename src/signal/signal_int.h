@@ -110,6 +110,7 @@ struct signal {
     const struct signal_events *events;
     void *arg;
     char topic[SIGNAL_TOPIC_BYTES];
+    char *ca_file; /* NULL: the system's */
     uint8_t instance[MESSAGE_INSTANCE_BYTES];
     uint8_t key[HASH_BYTES]; /* of our challenges */
     uint64_t number;         /* of the last message */

@@ -10,6 +10,7 @@ import ipaddress
 import os
 import shutil
 import socket
+import socketserver
 import struct
 import subprocess
 import threading
@@ -21,6 +22,11 @@ class DualServer(http.server.ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 256
     address_family = socket.AF_INET
+
+    def server_bind(self):
+        """Without looking the address up, which takes seconds where there is no name server."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.server_address[:2]
 
     def handle_error(self, request, client_address):
         pass  # a client that goes away is no news

@@ -155,8 +155,7 @@ static void test_sample(void **state)
     assert_non_null(peer);
     assert_true(peer->has_id && peer->admit);
     assert_non_null(config_note(config, 0));
-    assert_string_equal(config_note(config, 0),
-                        "t.conf:7: signal.broker is not used by this version");
+    assert_string_equal(config_note(config, 0), "t.conf:10: nat.stun is not used by this version");
     config_free(config);
 }
 
