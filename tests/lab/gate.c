@@ -20,6 +20,10 @@
  * and counted where translation or the firewall is on for its family, and passes where it is off.
  * ICMP errors are translated with the packet that they quote (RFC 5508 4).
  *
+ * A train (many TCP segments in one packet, as the kernel makes them) passes as one packet. It is
+ * for the caller to ask for them only while gate_takes_trains(): nothing is lost, doubled,
+ * reordered or slowed, for that depends on packets.
+ *
  * Packets that have to wait are copied into blocks of the store; what need not wait is sent from
  * the buffer it was read into.
  */
@@ -57,19 +61,20 @@ const char *const gate_count_names[GATE_COUNTS] = {
 
 /* --- The store --- */
 
-static const size_t store_sizes[] = {256, 2048, PACKET_MAX_BYTES};
+static const size_t store_sizes[] = {256, 2048, 16384, PACKET_MAX_BYTES};
 
 struct store_block {
     struct store_block *next;
     unsigned which;
+    struct packet_shape shape;
     size_t len;
     uint8_t data[];
 };
 
-static struct store_block *store_copy(struct store *store, const uint8_t *data, size_t len)
+static struct store_block *store_copy(struct store *store, const struct parcel *parcel)
 {
     unsigned which = 0;
-    while (store_sizes[which] < len)
+    while (store_sizes[which] < parcel->len)
         which++;
     struct store_block *block = store->free[which];
     if (block) {
@@ -84,8 +89,9 @@ static struct store_block *store_copy(struct store *store, const uint8_t *data, 
         block->which = which;
         store->bytes += size;
     }
-    block->len = len;
-    memcpy(block->data, data, len);
+    block->len = parcel->len;
+    block->shape = parcel->shape;
+    memcpy(block->data, parcel->data, parcel->len);
     return block;
 }
 
@@ -113,32 +119,32 @@ static void count(struct gate *gate, enum direction direction, enum gate_count w
 }
 
 /* At the end of its way. */
-static void send_out(struct gate *gate, enum direction direction, const uint8_t *data, size_t len)
+static void send_out(struct gate *gate, enum direction direction, const struct parcel *parcel)
 {
-    if (!gate->send(gate->arg, direction == UP ? DOWN : UP, data, len)) {
+    if (!gate->send(gate->arg, direction == UP ? DOWN : UP, parcel)) {
         count(gate, direction, GATE_UNSENT);
         return;
     }
     count(gate, direction, GATE_SENT);
-    gate->counts[direction][GATE_SENT_BYTES] += len;
+    gate->counts[direction][GATE_SENT_BYTES] += parcel->len;
 }
 
-static void arrive_down(struct gate *gate, uint8_t *data, size_t len, int64_t now);
+static void arrive_down(struct gate *gate, const struct parcel *parcel, int64_t now);
 
 /* Out of the link. */
-static void arrive(struct gate *gate, enum direction direction, uint8_t *data, size_t len,
+static void arrive(struct gate *gate, enum direction direction, const struct parcel *parcel,
                    int64_t now)
 {
     if (direction == UP)
-        send_out(gate, direction, data, len);
+        send_out(gate, direction, parcel);
     else
-        arrive_down(gate, data, len, now);
+        arrive_down(gate, parcel, now);
 }
 
-static void link_store(struct gate *gate, enum direction direction, const uint8_t *data, size_t len,
+static void link_store(struct gate *gate, enum direction direction, const struct parcel *parcel,
                        int64_t when)
 {
-    struct store_block *block = store_copy(&gate->store, data, len);
+    struct store_block *block = store_copy(&gate->store, parcel);
     if (block && link_put(&gate->link[direction], when, block) == 0)
         return;
     if (block)
@@ -146,14 +152,14 @@ static void link_store(struct gate *gate, enum direction direction, const uint8_
     count(gate, direction, GATE_STORE_FULL);
 }
 
-static void link_enter(struct gate *gate, enum direction direction, uint8_t *data, size_t len,
+static void link_enter(struct gate *gate, enum direction direction, const struct parcel *parcel,
                        int64_t now)
 {
     struct link *link = &gate->link[direction];
     int copies = 0;
     int64_t when[LINK_COPIES_MAX];
     bool was_empty = link_count(link) == 0;
-    switch (link_admit(link, len, now, &copies, when)) {
+    switch (link_admit(link, parcel->len, now, &copies, when)) {
     case LINK_PASSED:
         break;
     case LINK_LOST:
@@ -168,9 +174,9 @@ static void link_enter(struct gate *gate, enum direction direction, uint8_t *dat
     }
     bool is_immediate = was_empty && when[0] <= now;
     for (int i = is_immediate ? 1 : 0; i < copies; i++)
-        link_store(gate, direction, data, len, when[i]);
+        link_store(gate, direction, parcel, when[i]);
     if (is_immediate)
-        arrive(gate, direction, data, len, now);
+        arrive(gate, direction, parcel, now);
 }
 
 /* --- Answers --- */
@@ -179,11 +185,12 @@ static void link_enter(struct gate *gate, enum direction direction, uint8_t *dat
 static void answer(struct gate *gate, enum direction direction, bool is_behind_link, uint8_t *data,
                    size_t len, int64_t now)
 {
+    struct parcel parcel = {.data = data, .len = len};
     if (len == 0)
         return;
     if (direction == DOWN && is_behind_link)
-        link_enter(gate, UP, data, len, now);
-    else if (!gate->send(gate->arg, direction, data, len))
+        link_enter(gate, UP, &parcel, now);
+    else if (!gate->send(gate->arg, direction, &parcel))
         count(gate, direction, GATE_UNSENT);
 }
 
@@ -374,20 +381,21 @@ static bool is_translating(const struct gate *gate, const struct packet *packet)
     return gate->settings.nat.mode[packet->is_ipv6] != NAT_OFF;
 }
 
-static void arrive_down(struct gate *gate, uint8_t *data, size_t len, int64_t now)
+static void arrive_down(struct gate *gate, const struct parcel *parcel, int64_t now)
 {
     struct packet packet;
-    if (packet_parse(data, len, &packet) < 0) /* it was good when it entered */
+    if (packet_parse(parcel->data, parcel->len, &packet) < 0) /* it was good when it entered */
         return;
     if (!pass_router(gate, DOWN, &packet, now))
         return;
     if (is_translating(gate, &packet) && !translate(gate, DOWN, &packet, now))
         return;
-    send_out(gate, DOWN, data, packet.len);
+    send_out(gate, DOWN, parcel);
 }
 
 /* From inside to an external address, thus to somebody inside (RFC 4787 REQ-9). */
-static void hairpin(struct gate *gate, struct packet *packet, int64_t now)
+static void hairpin(struct gate *gate, struct packet *packet, const struct parcel *parcel,
+                    int64_t now)
 {
     struct endpoint to;
     if (!gate->settings.is_hairpin) {
@@ -406,20 +414,21 @@ static void hairpin(struct gate *gate, struct packet *packet, int64_t now)
     } else if (!translate_error(gate, DOWN, packet, now)) {
         return;
     }
-    bool is_sent = gate->send(gate->arg, UP, packet->data, packet->len);
+    bool is_sent = gate->send(gate->arg, UP, parcel);
     count(gate, UP, is_sent ? GATE_HAIRPINNED : GATE_UNSENT);
 }
 
-void gate_receive(struct gate *gate, enum direction direction, uint8_t *data, size_t len,
+void gate_receive(struct gate *gate, enum direction direction, const struct parcel *received,
                   int64_t now)
 {
     struct packet packet;
     count(gate, direction, GATE_RECEIVED);
-    gate->counts[direction][GATE_RECEIVED_BYTES] += len;
-    if (packet_parse(data, len, &packet) < 0) {
+    gate->counts[direction][GATE_RECEIVED_BYTES] += received->len;
+    if (packet_parse(received->data, received->len, &packet) < 0) {
         count(gate, direction, GATE_BAD);
         return;
     }
+    struct parcel parcel = {packet.data, packet.len, received->shape};
     if (ip_is_local(&packet.source.ip) || ip_is_local(&packet.destination.ip)) {
         count(gate, direction, GATE_LOCAL);
         return;
@@ -427,20 +436,31 @@ void gate_receive(struct gate *gate, enum direction direction, uint8_t *data, si
     if (!pass_mtu(gate, direction, &packet, now))
         return;
     if (direction == DOWN) {
-        link_enter(gate, DOWN, data, packet.len, now);
+        link_enter(gate, DOWN, &parcel, now);
         return;
     }
     if (!pass_router(gate, UP, &packet, now))
         return;
     if (is_translating(gate, &packet)) {
         if (nat_is_external(gate->nat, &packet.destination.ip)) {
-            hairpin(gate, &packet, now);
+            hairpin(gate, &packet, &parcel, now);
             return;
         }
         if (!translate(gate, UP, &packet, now))
             return;
     }
-    link_enter(gate, UP, data, packet.len, now);
+    link_enter(gate, UP, &parcel, now);
+}
+
+bool gate_takes_trains(const struct gate *gate)
+{
+    bool is_taking = !gate->settings.is_offload_off && !gate->settings.mtu;
+    for (int i = 0; i < 2; i++) {
+        const struct link_config *link = &gate->settings.link[i];
+        is_taking = is_taking && !(link->rate || link->loss > 0 || link->duplicate > 0 ||
+                                   link->reorder > 0 || link->jitter);
+    }
+    return is_taking;
 }
 
 bool gate_deliver(struct gate *gate, int64_t now, unsigned max)
@@ -451,7 +471,8 @@ bool gate_deliver(struct gate *gate, int64_t now, unsigned max)
         struct store_block *block = link_take(&gate->link[direction], now);
         if (!block)
             return false;
-        arrive(gate, direction, block->data, block->len, now);
+        struct parcel parcel = {block->data, block->len, block->shape};
+        arrive(gate, direction, &parcel, now);
         store_release(&gate->store, block);
     }
     return gate_next(gate) <= now;

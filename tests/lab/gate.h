@@ -44,12 +44,12 @@ struct store_block;
 
 /* Buffers of a few sizes, kept for the next packet when they are given back. */
 struct store {
-    struct store_block *free[3];
+    struct store_block *free[4];
     size_t bytes;
 };
 
 /* Sends a packet out of the device of a side: UP means that of `in'. False: it was not taken. */
-typedef bool gate_send(void *arg, enum direction side, const uint8_t *data, size_t len);
+typedef bool gate_send(void *arg, enum direction side, const struct parcel *parcel);
 
 struct gate {
     struct settings settings;
@@ -72,8 +72,10 @@ void gate_configure(struct gate *gate, const struct settings *settings, int64_t 
 void gate_cut(struct gate *gate, enum direction direction, bool is_cut);
 
 /* A packet has come from the device at which the direction begins. It is changed. */
-void gate_receive(struct gate *gate, enum direction direction, uint8_t *data, size_t len,
+void gate_receive(struct gate *gate, enum direction direction, const struct parcel *parcel,
                   int64_t now);
+/* Whether nothing depends on how bytes are cut into packets, so that trains may pass. */
+bool gate_takes_trains(const struct gate *gate);
 /* Hands on what has arrived by now; at most max packets. True: there is more. */
 bool gate_deliver(struct gate *gate, int64_t now, unsigned max);
 /* When gate_deliver() has something to do; LINK_NEVER: nothing under way. */

@@ -7,8 +7,10 @@
  *
  * Rewriting adjusts checksums by the difference (RFC 1624, equation 3): a packet that was damaged
  * before stays damaged, as it would behind a router. A TUN device without a virtio header hands
- * over and takes packets with complete checksums; no offload is in play. The one checksum that is
- * computed anew is that of an ICMP error whose quoted packet was changed.
+ * over and takes packets with complete checksums. With one it may leave them out (struct
+ * packet_shape); then what stands in their place is adjusted like the others, to no effect, and set
+ * by packet_sum_partly() in the end. The one checksum that is computed anew is that of an ICMP
+ * error whose quoted packet was changed.
  *
  * Of a fragmented packet only the first fragment has ports; is_first says so. IPv6 extension
  * headers are skipped, at most EXTENSIONS_MAX; what lies behind others has no flow.
@@ -403,6 +405,21 @@ void packet_sum_error(struct packet *error)
     transport_sum_set(error, ICMP_SUM_OFFSET);
 }
 
+size_t packet_tcp_head(const struct packet *packet)
+{
+    return (size_t)(packet->data[packet->transport + TCP_LENGTH_OFFSET] >> 4) * 4;
+}
+
+size_t packet_sum_partly(struct packet *packet)
+{
+    if (packet->flow != FLOW_TCP && packet->flow != FLOW_UDP)
+        return 0;
+    size_t offset = packet->flow == FLOW_TCP ? TCP_SUM_OFFSET : UDP_SUM_OFFSET;
+    put16(packet->data + packet->transport + offset,
+          sum_fold(sum_pseudo_header(packet, packet->len - packet->transport)));
+    return offset;
+}
+
 bool packet_take_hop(struct packet *packet)
 {
     uint8_t *hops = packet->data + (packet->is_ipv6 ? 7 : 8);
@@ -507,7 +524,7 @@ size_t packet_make_reset(const struct packet *packet, uint8_t *out)
         put32(tcp + 4, get32(segment + 8));
         tcp[TCP_FLAGS_OFFSET] = PACKET_RST;
     } else {
-        size_t head = (size_t)(segment[TCP_LENGTH_OFFSET] >> 4) * 4;
+        size_t head = packet_tcp_head(packet);
         size_t len = packet->len - packet->transport;
         uint32_t taken = (uint32_t)(len > head ? len - head : 0);
         taken +=

@@ -46,6 +46,20 @@ struct packet {
     struct endpoint source, destination;
 };
 
+/* What a device said of a packet besides its bytes. */
+struct packet_shape {
+    bool is_unsummed; /* the transport's checksum is left to whoever sends it */
+    uint8_t train;    /* the device's word for a train of TCP segments in one packet; 0: none */
+    uint16_t segment; /* of a train: bytes of payload in each */
+};
+
+/* A packet as it comes from a device and goes to one. */
+struct parcel {
+    uint8_t *data;
+    size_t len;
+    struct packet_shape shape;
+};
+
 enum packet_error { PACKET_EXPIRED, PACKET_TOO_BIG, PACKET_NO_PORT, PACKET_PROHIBITED };
 
 bool ip_is_ipv4(const union address *ip);
@@ -72,6 +86,11 @@ void packet_set_destination(struct packet *packet, const struct endpoint *to);
 void packet_sum_error(struct packet *error);
 /* One hop less. False: there was none left, and the packet is as it was. */
 bool packet_take_hop(struct packet *packet);
+/* For a packet whose checksum is left to the kernel, which adds to the sum of the pseudo header:
+ * writes that sum. Where in the transport the checksum is; 0: nowhere. */
+size_t packet_sum_partly(struct packet *packet);
+/* Bytes of a TCP header. */
+size_t packet_tcp_head(const struct packet *packet);
 /* Whether every checksum of the packet is right; for tests. */
 bool packet_sums_hold(const struct packet *packet);
 

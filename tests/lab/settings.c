@@ -428,6 +428,7 @@ static const struct key keys[] = {
     {"allow.udp", parse_allow, AT(allow[FLOW_UDP]), NULL, 0, 0},
     {"mtu", parse_unsigned, AT(mtu), NULL, 0, PACKET_MAX_BYTES},
     {"toobig", parse_bool, AT(is_too_big_silent), "icmp|drop", 0, 0},
+    {"offload", parse_bool, AT(is_offload_off), "auto|off", 0, 0},
     {"address", parse_address, 0, NULL, 0, 0},
     {"seed", parse_seed, AT(seed), NULL, 0, 0},
 };

@@ -39,7 +39,7 @@ struct settings {
     struct nat_config nat;
     struct link_config link[2];
     unsigned mtu; /* of the link; 0: that of the devices */
-    bool is_too_big_silent, is_hairpin;
+    bool is_too_big_silent, is_hairpin, is_offload_off;
     enum refusal unsolicited, unsolicited_udp, blocked;
     struct block blocks[SETTINGS_BLOCKS_MAX];
     unsigned block_count;

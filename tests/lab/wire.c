@@ -16,7 +16,9 @@
  *
  * One thread, one epoll: devices (BATCH packets a turn each), the time of the next arrival, the
  * control socket, signals. Where the link is not set to anything a packet is read, rewritten and
- * written; no copy, no allocation.
+ * written; no copy, no allocation. Most of a packet's price is then the kernel's, so while nothing
+ * on the link depends on packets (gate_takes_trains()), the kernel is asked for trains of TCP
+ * segments and for packets without checksums, and gets them back as such.
  *
  * "ready" on standard output, in one line, means that devices and socket exist. The seed goes to
  * standard error, for a test that wants to repeat what happened.
@@ -26,6 +28,7 @@
 #include <getopt.h>
 #include <linux/if_tun.h>
 #include <linux/rtnetlink.h>
+#include <linux/virtio_net.h>
 #include <net/if.h>
 #include <sched.h>
 #include <signal.h>
@@ -37,6 +40,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "control.h"
@@ -63,7 +67,7 @@ struct wire {
     struct watch timer, signals, stdin;
     int epoll;
     int64_t armed, swept;
-    bool is_over;
+    bool is_over, is_offloading;
     uint8_t buffer[PACKET_MAX_BYTES];
 };
 
@@ -124,7 +128,7 @@ static int tun_configure(const char *name, unsigned mtu)
 /* Runs in the device's namespace. The descriptor, or a negative errno. */
 static int tun_create(const char *name, unsigned mtu)
 {
-    struct ifreq request = {.ifr_flags = IFF_TUN | IFF_NO_PI};
+    struct ifreq request = {.ifr_flags = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR};
     int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0)
         return -errno;
@@ -180,17 +184,56 @@ static void device_ready(struct watch *watch, uint32_t events)
     int64_t now = clock_now();
     (void)events;
     for (int i = 0; i < BATCH; i++) {
-        ssize_t n = read(watch->fd, wire->buffer, sizeof(wire->buffer));
-        if (n <= 0)
+        struct virtio_net_hdr head;
+        struct iovec parts[] = {{&head, sizeof(head)}, {wire->buffer, sizeof(wire->buffer)}};
+        ssize_t n = readv(watch->fd, parts, 2);
+        if (n <= (ssize_t)sizeof(head))
             return; /* nothing more; or the device is down, which passes */
-        gate_receive(&wire->gate, device->direction, wire->buffer, (size_t)n, now);
+        struct parcel parcel = {.data = wire->buffer, .len = (size_t)n - sizeof(head)};
+        parcel.shape.is_unsummed = head.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM;
+        parcel.shape.train = head.gso_type;
+        parcel.shape.segment = head.gso_size;
+        gate_receive(&wire->gate, device->direction, &parcel, now);
     }
 }
 
-static bool device_send(void *arg, enum direction side, const uint8_t *data, size_t len)
+/* What the kernel is told about a packet whose checksum, or whose cutting, is left to it. */
+static void head_fill(struct virtio_net_hdr *head, const struct parcel *parcel)
+{
+    struct packet packet;
+    memset(head, 0, sizeof(*head));
+    if (!parcel->shape.is_unsummed || packet_parse(parcel->data, parcel->len, &packet) < 0)
+        return;
+    size_t offset = packet_sum_partly(&packet);
+    if (!offset)
+        return;
+    head->flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
+    head->csum_start = (uint16_t)packet.transport;
+    head->csum_offset = (uint16_t)offset;
+    if (!parcel->shape.train)
+        return;
+    head->gso_type = parcel->shape.train;
+    head->gso_size = parcel->shape.segment;
+    head->hdr_len = (uint16_t)(packet.transport + packet_tcp_head(&packet));
+}
+
+static bool device_send(void *arg, enum direction side, const struct parcel *parcel)
 {
     struct wire *wire = arg;
-    return write(wire->devices[side].watch.fd, data, len) == (ssize_t)len;
+    struct virtio_net_hdr head;
+    head_fill(&head, parcel);
+    struct iovec parts[] = {{&head, sizeof(head)}, {parcel->data, parcel->len}};
+    return writev(wire->devices[side].watch.fd, parts, 2) == (ssize_t)(sizeof(head) + parcel->len);
+}
+
+/* The kernel hands over trains and packets without checksums while the gate takes them. */
+static void devices_set_offload(struct wire *wire, bool is_offloading)
+{
+    unsigned flags = is_offloading ? TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN : 0;
+    for (int i = 0; i < 2; i++)
+        if (ioctl(wire->devices[i].watch.fd, TUNSETOFFLOAD, flags) < 0)
+            perror("wire: TUNSETOFFLOAD");
+    wire->is_offloading = is_offloading;
 }
 
 /* --- The loop --- */
@@ -245,6 +288,8 @@ static void wire_run(struct wire *wire)
             nat_sweep(wire->gate.nat, now);
             wire->swept = now;
         }
+        if (wire->is_offloading != gate_takes_trains(&wire->gate))
+            devices_set_offload(wire, !wire->is_offloading);
         timer_arm(wire);
     }
 }
@@ -331,6 +376,7 @@ static int wire_open(struct wire *wire, const struct options *options)
             return r;
         }
     }
+    devices_set_offload(wire, gate_takes_trains(&wire->gate));
     int r = control_open(&wire->control, &wire->gate, options->control, wire->epoll);
     if (r < 0)
         fprintf(stderr, "wire: %s: %s\n", options->control, strerror(-r));

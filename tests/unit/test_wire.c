@@ -431,7 +431,7 @@ static void hairpin_of(int family, enum flow flow)
 {
     struct world world;
     open_with(&world, family, flow, "%.filtering=ei delay=50");
-    gate_receive(&world.gate, UP, (uint8_t[1]){0}, 1, world.now); /* rubbish is counted */
+    feed(&world, UP, (uint8_t[1]){0}, 1); /* rubbish is counted */
     assert_int_equal(counted(&world, UP, GATE_BAD), 1);
     leave(&world, 'b', A, 'r', R);
     unsigned inside = world.sent[UP];

@@ -15,13 +15,18 @@
 
 #include "wire_world.h"
 
-static bool world_send(void *arg, enum direction side, const uint8_t *data, size_t len)
+static bool world_send(void *arg, enum direction side, const struct parcel *parcel)
 {
     struct world *world = arg;
+    size_t len = parcel->len;
     assert_true(len <= PACKET_ROOM);
-    memcpy(world->bytes[side], data, len);
+    memcpy(world->bytes[side], parcel->data, len);
     assert_int_equal(packet_parse(world->bytes[side], len, &world->seen[side]), len);
-    assert_true(packet_sums_hold(&world->seen[side]));
+    world->shape = parcel->shape;
+    if (parcel->shape.is_unsummed)
+        assert_true(packet_sum_partly(&world->seen[side]) > 0);
+    else
+        assert_true(packet_sums_hold(&world->seen[side]));
     world->sent[side]++;
     return true;
 }
@@ -179,7 +184,7 @@ const struct packet *feed(struct world *world, enum direction direction, uint8_t
 {
     enum direction side = direction == UP ? DOWN : UP;
     unsigned before = world->sent[side];
-    gate_receive(&world->gate, direction, bytes, len, world->now);
+    gate_receive(&world->gate, direction, &(struct parcel){.data = bytes, .len = len}, world->now);
     return world->sent[side] > before ? &world->seen[side] : NULL;
 }
 

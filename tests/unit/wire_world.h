@@ -19,7 +19,8 @@ struct world {
     enum flow flow;
     unsigned sent[2]; /* by side: UP is the inside's device */
     uint8_t bytes[2][PACKET_ROOM];
-    struct packet seen[2]; /* the last one out of each device */
+    struct packet seen[2];     /* the last one out of each device */
+    struct packet_shape shape; /* of the last one out of either */
 };
 
 /* KEY=VALUE, separated by spaces, at once. */
