@@ -4,7 +4,7 @@
  *
  *                 +---------- failed, lost, limit of time ----------+
  *                 v                                                 |
- *     open -> CONNECTING -> (forwarder: name, TCP; Paho: TLS, WebSocket, MQTT, SUBSCRIBE) -> UP
+ *     open -> CONNECTING -> (forwarder: name, TCP; Paho: TLS, WebSocket, MQTT) -> UP          
  *                 ^                                                 |
  *                 +------- pause, with jitter <- WAITING <----------+
  *

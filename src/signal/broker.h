@@ -46,7 +46,8 @@ struct broker_options {
 
 /* All are called from the loop, never from inside a function of this module. */
 struct broker_events {
-    /* It is up: connected and subscribed; or it is not, and why says why in plain words. */
+    /* It is up: connected, and what is subscribed to comes before any answer; or it is not, and
+     * why says why in plain words. */
     void (*state)(void *arg, struct broker *broker, bool up, const char *why);
     /* A message on our topic. */
     void (*message)(void *arg, struct broker *broker, const uint8_t *bytes, size_t len);

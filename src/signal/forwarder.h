@@ -11,8 +11,8 @@
 #include "base/target.h"
 #include "signal/broker.h"
 
-#define FORWARDER_BYTES_PER_S   (64 * 1024) /* from the broker, in the mean */
-#define FORWARDER_BURST_BYTES   (256 * 1024)
+#define FORWARDER_BYTES_PER_S   (256 * 1024) /* from the broker, in the mean */
+#define FORWARDER_BURST_BYTES   (512 * 1024)
 #define FORWARDER_WAITING_MAX   4    /* connections that have not shown the password */
 #define FORWARDER_REQUEST_BYTES 2048 /* of a CONNECT and what follows at once */
 #define FORWARDER_REQUEST_US    (3 * SEC_US)

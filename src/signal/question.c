@@ -211,10 +211,13 @@ static void question_end(struct signal *signal, struct signal_peer *peer,
 static int dial_send(struct signal_ask *ask)
 {
     struct signal *signal = ask->signal;
+    struct signal_ask *other;
     struct message message;
     int r;
 
-    ask->repeat_at = loop_now(signal->loop) + SIGNAL_REPEAT_US;
+    TAILQ_FOREACH (other, &ask->peer->asks, link)
+        if (other->state == ASK_DIALLING && !memcmp(other->token, ask->token, sizeof(ask->token)))
+            other->repeat_at = loop_now(signal->loop) + SIGNAL_REPEAT_US;
     signal_message_init(signal, &message, MESSAGE_DIAL);
     message.has_token = true;
     memcpy(message.token, ask->token, sizeof(message.token));
@@ -228,14 +231,34 @@ static int dial_send(struct signal_ask *ask)
     return r;
 }
 
+/* Another ask whose request to connect is out and repeated. */
+static const struct signal_ask *find_request(const struct signal_ask *ask)
+{
+    const struct signal_ask *other;
+
+    TAILQ_FOREACH (other, &ask->peer->asks, link)
+        if (other != ask && other->state == ASK_DIALLING && other->repeat_at)
+            return other;
+    return NULL;
+}
+
 int signal_ask_dial(struct signal_ask *ask)
 {
+    const struct signal_ask *other = find_request(ask);
     int r;
 
+    ask->since = loop_now(ask->signal->loop);
+    if (other) {
+        /* One request serves both: a second token would make the peer begin anew. */
+        memcpy(ask->token, other->token, sizeof(ask->token));
+        ask->since = other->since;
+        ask->repeat_at = other->repeat_at;
+        ask->state = ASK_DIALLING;
+        return 0;
+    }
     if (ask->state == ASK_WELCOME)
         loop_random(ask->signal->loop, ask->token, sizeof(ask->token));
     ask->state = ASK_DIALLING;
-    ask->since = loop_now(ask->signal->loop);
     r = dial_send(ask);
     question_plan(ask->signal);
     return r;
@@ -302,18 +325,20 @@ void question_answered(struct signal *signal, struct signal_peer *peer, const ch
 void question_declined(struct signal *signal, struct signal_peer *peer,
                        const struct message *decline)
 {
-    struct signal_ask *ask =
-        decline->has_token ? find_dialling(signal, &peer->id, decline->token) : NULL;
     struct signal_answer answer = {.code = decline->verdict, .text = decline->text, .way = ""};
-    signal_answer_cb *cb;
-    void *arg;
+    struct node_id id = peer->id;
+    struct signal_ask *ask;
 
-    if (!ask)
+    if (!decline->has_token)
         return;
-    cb = ask->cb;
-    arg = ask->arg;
-    ask_free(ask);
-    cb(arg, SIGNAL_DECLINED, &answer, decline->text);
+    /* Several may share the request. */
+    while ((ask = find_dialling(signal, &id, decline->token)) != NULL) {
+        signal_answer_cb *cb = ask->cb;
+        void *arg = ask->arg;
+
+        ask_free(ask);
+        cb(arg, SIGNAL_DECLINED, &answer, decline->text);
+    }
     question_plan(signal);
 }
 

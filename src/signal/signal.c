@@ -252,8 +252,11 @@ bool signal_has_way(const struct signal *signal, const struct signal_peer *peer)
 
 void signal_announce(struct signal *signal, const struct node_id *to)
 {
+    const struct signal_peer *peer = signal_peer_find(signal, to);
     struct message message;
 
+    if (peer && peer->question.open && peer->question.first_sent)
+        return; /* our question says the same */
     signal_message_init(signal, &message, MESSAGE_PING);
     signal_fill_addrs(signal, to, &message);
     signal_send_all(signal, to, &message);
@@ -310,9 +313,10 @@ static void on_broker_state(void *arg, struct broker *broker, bool up, const cha
         log_at(news ? LOG_WARN : LOG_DEBUG, "event=broker-down broker=%s why=\"%s\"", info.name,
                way->why);
     }
-    tell_change(signal);
+    /* Questions first: a broker may hold back what follows until the first is acknowledged. */
     if (up)
         question_way_up(signal);
+    tell_change(signal);
 }
 
 static void on_broker_message(void *arg, struct broker *broker, const uint8_t *bytes, size_t len)

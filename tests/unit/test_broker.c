@@ -502,8 +502,9 @@ static void test_kick(void **state)
     open_broker(&heard, "t", NULL, "mqtt://localhost:%u", world.ports[PORT_TCP]);
     await(heard.up);
     broker_paho.kick(heard.broker);
-    pass(300 * MS_US);
+    pass(SEC_US);
     assert_true(heard.up);
+    assert_int_equal(heard.downs, 0);
     assert_int_equal(heard.messages, 0); /* the question to itself is told to nobody */
 
     kill(world.mosquitto, SIGSTOP); /* the network is gone, for all that can be seen */
@@ -511,7 +512,7 @@ static void test_kick(void **state)
     broker_paho.kick(heard.broker);
     start = loop_refresh(world.loop);
     await(!heard.up);
-    assert_true(loop_refresh(world.loop) - start < 5 * SEC_US);
+    assert_true(loop_refresh(world.loop) - start < 2500 * MS_US); /* connecting took little */
     assert_non_null(strstr(heard.why, "dead"));
     kill(world.mosquitto, SIGCONT);
     broker_paho.kick(heard.broker);
@@ -806,7 +807,8 @@ static void test_garbage(void **state)
     }
     for (size_t i = 0; i < SERVERS; i++) {
         await(heard[i].downs);
-        assert_int_equal(heard[i].ups, 0);
+        if (servers[i].answers[0] != connack) /* else it is up until the subscription fails */
+            assert_int_equal(heard[i].ups, 0);
     }
     for (size_t i = 0; i < SERVERS; i++) {
         broker_paho.close(heard[i].broker);
@@ -902,22 +904,20 @@ static void test_busy(void **state)
 {
     struct heard heard;
     struct broker_info info;
+    uint64_t start;
     pid_t pid;
 
     (void)state;
     need_mosquitto();
     open_broker(&heard, "t", NULL, "mqtt://localhost:%u", world.ports[PORT_TCP]);
     await(heard.up);
-    pid = start_flood(world.ports[PORT_TCP], 20000, 1);
-    for (uint64_t start = loop_refresh(world.loop);
-         loop_refresh(world.loop) - start < SEC_US && heard.messages == 0;)
-        loop_turn(world.loop, 5 * MS_US);
-    for (int i = 0; i < 4; i++) {
-        usleep(200000); /* the loop is busy with something else */
+    pid = start_flood(world.ports[PORT_TCP], UINT32_MAX, 1);
+    start = loop_refresh(world.loop);
+    do {
+        usleep(300000); /* the loop is busy with something else */
         loop_turn(world.loop, 0);
-    }
-    pass(200 * MS_US);
-    broker_paho.describe(heard.broker, &info);
+        broker_paho.describe(heard.broker, &info);
+    } while (info.dropped == 0 && loop_refresh(world.loop) - start < PATIENCE_US);
     print_message("busy: %u told, %u dropped\n", (unsigned)info.received, (unsigned)info.dropped);
     assert_true(info.dropped > 0);
     assert_true(heard.up);
