@@ -23,9 +23,9 @@ struct credentials {
     uint8_t realm[STUN_TEXT_MAX], nonce[STUN_TEXT_MAX];
     size_t realm_len, nonce_len;
     bool anonymous;     /* it takes USERHASH for USERNAME */
-    unsigned algorithm; /* STUN_ALGORITHM_X; SHA256 signs with MESSAGE-INTEGRITY-SHA256 only */
-    bool sha256;        /* PASSWORD-ALGORITHMS was offered */
-    uint8_t algorithms[CREDENTIALS_ALGORITHMS_MAX]; /* as offered */
+    bool sha256;        /* it offered PASSWORD-ALGORITHMS: MESSAGE-INTEGRITY-SHA256 only */
+    unsigned algorithm; /* of the key: STUN_ALGORITHM_X */
+    uint8_t algorithms[CREDENTIALS_ALGORITHMS_MAX]; /* PASSWORD-ALGORITHMS, to be echoed */
     size_t algorithms_len;
     struct stun_key key;
 };
@@ -47,6 +47,11 @@ void credentials_sign(const struct credentials *credentials, struct stun_builder
 /* Verifies a response to a signed request. Before the server has asked: STUN_VERDICT_ABSENT. */
 enum stun_verdict credentials_check(const struct credentials *credentials,
                                     const struct stun_message *response);
+
+/* Whether a response may be believed: it verifies, or nothing was signed, or it is one of the
+ * errors that a server sends before it knows the key (400, 401, 438). For
+ * transaction_request.accept. */
+bool credentials_accept(const struct credentials *credentials, const struct stun_message *response);
 
 enum credentials_answer {
     CREDENTIALS_RETRY,     /* taken over: sign the request anew, with a new id */

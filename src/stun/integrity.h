@@ -14,7 +14,8 @@
 #define STUN_KEY_MAX                256 /* bytes of a key: a password, or 16 or 32 of a hash */
 #define STUN_INTEGRITY_BYTES        20
 #define STUN_INTEGRITY_SHA256_BYTES 32
-#define STUN_INTEGRITY_SHA256_MIN   16 /* a truncated one: a multiple of 4, at least this */
+#define STUN_INTEGRITY_SHA256_MIN   16   /* a truncated one: a multiple of 4, at least this */
+#define STUN_SIGNED_MAX             8192 /* bytes before an integrity that is verified */
 
 struct stun_key {
     uint8_t bytes[STUN_KEY_MAX];

@@ -241,8 +241,9 @@ int stun_read_userhash(const struct stun_attr *attr, uint8_t hash[STUN_USERHASH_
 /* RESPONSE-PORT (RFC 5780 7.5). */
 int stun_read_port(const struct stun_attr *attr, uint16_t *port);
 struct stun_icmp {
-    uint8_t type, code;
-    uint32_t data; /* the MTU, of "packet too big" */
+    uint8_t type;  /* 7 bits */
+    uint16_t code; /* 9 bits */
+    uint32_t data; /* the MTU, of "packet too big" and "fragmentation needed" */
 };
 int stun_read_icmp(const struct stun_attr *attr, struct stun_icmp *icmp);
 struct stun_algorithm {

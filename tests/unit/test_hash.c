@@ -32,8 +32,33 @@ static void vectors(void **state)
     assert_memory_equal(hash, (uint8_t[HASH_BYTES]){0}, sizeof hash);
 }
 
+/* RFC 1321 A.5, RFC 2202 3, RFC 4648 10, and the check value of CRC-32. */
+static void hashes_of_stun(void **state)
+{
+    (void)state;
+    static const uint8_t md5[] = {0x90, 0x01, 0x50, 0x98, 0x3c, 0xd2, 0x4f, 0xb0,
+                                  0xd6, 0x96, 0x3f, 0x7d, 0x28, 0xe1, 0x7f, 0x72};
+    static const uint8_t jefe[] = {0xef, 0xfc, 0xdf, 0x6a, 0xe5, 0xeb, 0x2f, 0xa2, 0xd2, 0x74,
+                                   0x16, 0xd5, 0xf1, 0x84, 0xdf, 0x9c, 0x25, 0x9a, 0x7c, 0x79};
+    uint8_t hash[HASH_BYTES];
+    char text[HASH_BASE64_BYTES(6)];
+
+    assert_int_equal(hash_md5("abc", 3, hash), 0);
+    assert_memory_equal(hash, md5, sizeof md5);
+    assert_int_equal(hash_hmac_sha1("Jefe", 4, "what do ya want for nothing?", 28, hash), 0);
+    assert_memory_equal(hash, jefe, sizeof jefe);
+    assert_true(hash_crc32("123456789", 9) == 0xCBF43926);
+    assert_true(hash_crc32("", 0) == 0);
+    for (size_t len = 0; len <= 6; len++) {
+        static const char *const want[] = {"",         "Zg==",     "Zm8=",    "Zm9v",
+                                           "Zm9vYg==", "Zm9vYmE=", "Zm9vYmFy"};
+        hash_base64("foobar", len, text);
+        assert_string_equal(text, want[len]);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(vectors)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(vectors), cmocka_unit_test(hashes_of_stun)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

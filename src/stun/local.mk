@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: MIT
+libadit_a_SOURCES += \
+	src/stun/build.c src/stun/bytes.h \
+	src/stun/channel.c src/stun/channel.h \
+	src/stun/credentials.c src/stun/credentials.h \
+	src/stun/integrity.c src/stun/integrity.h \
+	src/stun/read.c \
+	src/stun/stun.c src/stun/stun.h
+
+check_PROGRAMS += tests/unit/test-stun tests/unit/test-stun-integrity
+tests_unit_test_stun_SOURCES = tests/unit/test_stun.c tests/unit/stun_vectors.h
+tests_unit_test_stun_integrity_SOURCES = tests/unit/test_stun_integrity.c tests/unit/stun_vectors.h
+
+fuzz_targets += tests/fuzz/fuzz-stun
+tests_fuzz_fuzz_stun_SOURCES = tests/fuzz/fuzz_stun.c
