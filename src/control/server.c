@@ -47,8 +47,8 @@ struct client {
 };
 
 struct control_request {
-    struct client *client; /* NULL: gone */
-    json_t *id;            /* as the client gave it; may be NULL */
+    struct client *client;   /* NULL: gone */
+    json_t *id;              /* as the client gave it; may be NULL */
     void (*gone)(void *arg); /* NULL: nobody asks */
     void *gone_arg;
 };

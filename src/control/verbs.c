@@ -282,11 +282,8 @@ static const struct {
     const char *name;
     void (*handle)(struct verbs *verbs, struct control_request *request, const json_t *args);
 } handlers[] = {
-    {"forward", handle_forward},
-    {"ping", handle_ping},
-    {"reload", handle_reload},
-    {"status", handle_status},
-    {"ticket", handle_ticket},
+    {"forward", handle_forward}, {"ping", handle_ping},     {"reload", handle_reload},
+    {"status", handle_status},   {"ticket", handle_ticket},
 };
 
 static void on_request(void *arg, struct control_request *request, const char *verb,

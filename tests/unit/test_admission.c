@@ -54,7 +54,8 @@ static void ends_by_itself(void **state)
     assert_non_null(strstr(f.gateway.node->outlet.why(&f.gateway.node->outlet, NULL),
                            "': the admission has expired"));
     allow(&f, 0);
-    node_peer_reset_scheduler(peer_of(&f.gateway, &f.exit)); /* which would wait for half a minute */
+    node_peer_reset_scheduler(
+        peer_of(&f.gateway, &f.exit)); /* which would wait for half a minute */
     node_peer_update(peer_of(&f.gateway, &f.exit));
     UNTIL(&f, is_joined(&f));
     assert_string_equal(trouble(&f), "");
