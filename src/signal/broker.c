@@ -4,7 +4,7 @@
  *
  *                 +---------- failed, lost, limit of time ----------+
  *                 v                                                 |
- *     open -> CONNECTING -> (forwarder: name, TCP; Paho: TLS, WebSocket, MQTT) -> UP          
+ *     open -> CONNECTING -> (forwarder: name, TCP; Paho: TLS, WebSocket, MQTT) -> UP
  *                 ^                                                 |
  *                 +------- pause, with jitter <- WAITING <----------+
  *
@@ -13,6 +13,10 @@
  * with a new password for the forwarder and a new process; it ends with both gone. So there is
  * nothing that one attempt leaves to the next, a broker that hangs, floods or sends garbage harms
  * itself alone, and close() is a kill.
+ *
+ * It is UP when the broker has taken us (CONNACK): what a client sends is handled in order, so the
+ * answer to a first question finds the subscription made, and a round trip is saved. The limit of
+ * the attempt goes on until the broker has confirmed the subscription.
  *
  * Pauses grow from retry_min to retry_max, each doubled, and half of each is random, so that nodes
  * that lost one broker together do not come back together. A connection that was up for LIVED_US
@@ -68,7 +72,8 @@ struct broker {
     struct forwarder *forwarder;
 
     enum broker_phase phase;
-    struct timer timer; /* the attempt's limit, or the pause */
+    bool is_subscribed;
+    struct timer timer; /* the attempt's limit, until it is subscribed; or the pause */
     struct timer probe; /* up: until something must have come */
     uint64_t retry_us;  /* the next pause, before jitter */
     uint64_t since;     /* of the attempt, or of being up */
@@ -109,7 +114,7 @@ static void end_attempt(struct broker *broker, const char *why)
 
     snprintf(broker->why, sizeof(broker->why), "%s", why);
     stop_process(broker);
-    if (was_up && loop_now(broker->loop) - broker->since >= LIVED_US)
+    if (was_up && broker->is_subscribed && loop_now(broker->loop) - broker->since >= LIVED_US)
         broker->retry_us = broker->retry_min_us;
     pause = broker->retry_us / 2 + loop_random64(broker->loop) % (broker->retry_us / 2 + 1);
     broker->retry_us =
@@ -205,7 +210,9 @@ static void on_limit(void *arg)
     };
     struct broker *broker = arg;
 
-    end_attempt(broker, whys[forwarder_stage(broker->forwarder)]);
+    end_attempt(broker, broker->phase == BROKER_UP
+                            ? "the broker lets us connect, but does not answer a subscription"
+                            : whys[forwarder_stage(broker->forwarder)]);
 }
 
 static void on_forwarder_failed(void *arg, const char *why)
@@ -221,7 +228,6 @@ static void now_up(struct broker *broker)
 
     if (broker->phase != BROKER_CONNECTING)
         return;
-    timer_cancel(broker->loop, &broker->timer);
     broker->phase = BROKER_UP;
     broker->connected_us = now - broker->since;
     broker->since = now;
@@ -230,6 +236,14 @@ static void now_up(struct broker *broker)
               (unsigned long long)(broker->connected_us / MS_US));
     if (broker->events.state)
         broker->events.state(broker->arg, broker, true, "");
+}
+
+static void now_subscribed(struct broker *broker)
+{
+    if (broker->phase != BROKER_UP)
+        return;
+    broker->is_subscribed = true;
+    timer_cancel(broker->loop, &broker->timer);
 }
 
 static void got_message(struct broker *broker, const uint8_t *record, size_t len)
@@ -277,6 +291,8 @@ static void on_record(evutil_socket_t fd, short what, void *arg)
             end_attempt(broker, "the MQTT library failed");
         else if (record[0] == PAHO_UP)
             now_up(broker);
+        else if (record[0] == PAHO_SUBSCRIBED)
+            now_subscribed(broker);
         else if (record[0] == PAHO_MESSAGE)
             got_message(broker, record, (size_t)len);
         else if (record[0] == PAHO_DOWN)
@@ -326,6 +342,7 @@ static void start_attempt(struct broker *broker)
     broker->phase = BROKER_CONNECTING;
     broker->since = loop_now(broker->loop);
     broker->process_dropped = 0;
+    broker->is_subscribed = false;
     why = broker->ca_file[0] ? judge_ca_file(broker->ca_file) : NULL;
     if (why) {
         end_attempt(broker, why);
@@ -354,7 +371,7 @@ static void on_timer(void *arg)
 {
     struct broker *broker = arg;
 
-    if (broker->phase == BROKER_CONNECTING && broker->fd >= 0)
+    if (broker->fd >= 0)
         on_limit(broker);
     else
         start_attempt(broker);

@@ -5,7 +5,8 @@
  *
  *     to it:   the options, once
  *              PAHO_PUBLISH, length of the topic (1), topic, payload
- *     from it: PAHO_UP
+ *     from it: PAHO_UP: may publish, and what answers it will be received
+ *              PAHO_SUBSCRIBED: the broker has confirmed it
  *              PAHO_DOWN, enum paho_end (1), text
  *              PAHO_MESSAGE, dropped so far (4, this machine's order), payload
  */
@@ -20,7 +21,7 @@
 #include "signal/forwarder.h"
 #include "signal/url.h"
 
-enum paho_record { PAHO_PUBLISH = 1, PAHO_UP, PAHO_DOWN, PAHO_MESSAGE };
+enum paho_record { PAHO_PUBLISH = 1, PAHO_UP, PAHO_DOWN, PAHO_MESSAGE, PAHO_SUBSCRIBED };
 
 /* What ended a connection; text may say more. */
 enum paho_end {

@@ -273,7 +273,7 @@ static void test_strangers(void **state)
     };
     struct world the, *world = &the;
     int fds[3 * FORWARDER_WAITING_MAX], fd;
-    char long_request[FORWARDER_REQUEST_BYTES + 2];
+    char long_request[FORWARDER_REQUEST_BYTES + 2], almost[sizeof(world->login)];
 
     (void)state;
     start(world, "127.0.0.1");
@@ -282,6 +282,11 @@ static void test_strangers(void **state)
         await(is_ended(fd));
         close(fd);
     }
+    memcpy(almost, world->login, sizeof(almost));
+    almost[strlen(almost) - 1] ^= 1;
+    fd = ask(world, RIGHT, almost);
+    await(is_ended(fd));
+    close(fd);
     memset(long_request, 'x', sizeof(long_request));
     fd = ask(world, CONNECT);
     assert_int_equal(write(fd, long_request, sizeof(long_request)), sizeof(long_request));
