@@ -93,6 +93,7 @@ static const char *const answer_texts[] = {
     [ANSWER_FAMILY] = "the exit has no such address family",
     [ANSWER_IN_USE] = "somebody else listens there",
     [ANSWER_NOT_LOCAL] = "the peer has no such address",
+    [ANSWER_BLOCKED] = "blocked by a route of this gateway",
 };
 static_assert(sizeof answer_texts / sizeof answer_texts[0] == ANSWER_LAST + 1,
               "every answer has a text");

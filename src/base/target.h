@@ -49,7 +49,8 @@ enum answer {
     ANSWER_FAMILY = 14,        /* address family not available at the exit */
     ANSWER_IN_USE = 15,        /* listening: somebody else listens there */
     ANSWER_NOT_LOCAL = 16,     /* listening: the peer has no such address */
-    ANSWER_LAST = 16,
+    ANSWER_BLOCKED = 17,       /* a route of the gateway blocks it (local) */
+    ANSWER_LAST = 17,
 };
 
 /* A short English text of an answer, for logs and error pages. */

@@ -65,6 +65,7 @@ static int telling(enum answer answer)
     case ANSWER_NO_PATH:
     case ANSWER_PEER_LOST:
     case ANSWER_BAD_REQUEST:
+    case ANSWER_BLOCKED:
     case ANSWER_IN_USE: /* about listeners */
     case ANSWER_NOT_LOCAL:
         break;

@@ -93,6 +93,8 @@ static const struct {
                        "The exit lacks IPv4 or IPv6; use a name that has both kinds of addresses."},
     [ANSWER_IN_USE] = {502, "destination_unavailable", "Choose another address."},
     [ANSWER_NOT_LOCAL] = {502, "destination_unavailable", "Choose another address."},
+    [ANSWER_BLOCKED] = {403, "http_request_denied",
+                        "See gateway.route in the gateway's adit.conf."},
 };
 static_assert(sizeof answers / sizeof answers[0] == ANSWER_LAST + 1, "every answer has a page");
 

@@ -251,6 +251,7 @@ enum socks5_code socks5_code(enum answer answer)
         return SOCKS5_OK;
     case ANSWER_POLICY:
     case ANSWER_NOT_EXIT:
+    case ANSWER_BLOCKED:
         return SOCKS5_RULESET;
     case ANSWER_NET_UNREACHABLE:
     case ANSWER_NO_PATH:

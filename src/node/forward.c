@@ -298,6 +298,7 @@ static void explain(struct forward *forward, enum answer answer)
     case ANSWER_TIMEOUT:
     case ANSWER_NAME_NOT_FOUND:
     case ANSWER_NAME_FAILED:
+    case ANSWER_BLOCKED:
         set_problem(forward, "the peer cannot listen at %s: its log says why", at);
         break;
     }
@@ -346,7 +347,10 @@ static void reverse_ask(struct forward *forward)
 
 static void on_retry(void *arg)
 {
-    reverse_ask(arg);
+    struct forward *forward = arg;
+
+    forward->refused = false; /* if there is no path now, the next one will do */
+    reverse_ask(forward);
 }
 
 void forwards_path_up(struct node_peer *peer)

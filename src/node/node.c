@@ -321,6 +321,7 @@ void node_peers_changed(struct node *node)
         if (peer->session)
             session_close(peer->session, expired ? CLOSE_EXPIRED : CLOSE_REVOKED, NULL);
     }
+    lent_recheck(node);
 }
 
 static bool same_addrs(const struct config_addrs *a, const struct config_addrs *b)
@@ -402,7 +403,6 @@ int node_reload(struct node *node, const struct config *config, char **restart, 
     HASH_ITER (hh, node->peers, peer, next)
         node_peer_reconfigure(peer);
     set_env(node, config);
-    lent_recheck(node);
     finder_refresh(node);
     node_peers_changed(node);
     HASH_ITER (hh, node->peers, peer, next)

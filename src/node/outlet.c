@@ -46,7 +46,7 @@ static struct pipe *outlet_open(struct outlet *outlet, const struct target *targ
     if (route)
         route->streams++;
     if (route && route->way == ROUTE_BLOCK) {
-        *why = ANSWER_POLICY;
+        *why = ANSWER_BLOCKED;
         return NULL;
     }
     if (route && route->way == ROUTE_DIRECT && !node->stopping)

@@ -3,7 +3,7 @@
 
 import signal
 
-from harness import await_true, check, equal, read_to_end, socks5, test
+from harness import await_true, check, equal, http_connect, read_to_end, socks5, test
 from world import Dns, Web
 
 
@@ -83,12 +83,15 @@ def both(t):
         equal(fetch(g, "here.adit.test", web.port), "it", "directly")
         equal(fetch(g, "127.0.0.1", 9), 2, "SOCKS reply of what is blocked")
         equal(fetch(g, "blocked.adit.test", web.port), 2, "SOCKS reply of what is blocked")
+        status, head, s = http_connect(g.socks, "blocked.adit.test", web.port)
+        equal(status, 403, "HTTP status of what is blocked")
+        check(b"gateway.route" in read_to_end(s), "the page says what to do")
         equal((opened(one), opened(two)), before, "exits have nothing to do with that")
         status = g.status()["gateway"]
         equal([r["to"] for r in status["routes"]], ["two", "two", "direct", "block", "block"],
               "routes in the status")
         equal(status["routes"][0]["peer_id"], two.id, "the peer of a route")
-        equal([r["streams"] for r in status["routes"]], [1, int(web.six), 1, 1, 1], "their streams")
+        equal([r["streams"] for r in status["routes"]], [1, int(web.six), 1, 1, 2], "their streams")
         code, text, _ = t.adit("status", *g.where())
         check("*.corp.adit.test -> two" in text, text)
     # streams that live through what follows

@@ -229,6 +229,24 @@ static void a_refusal_says_what_to_do_and_is_asked_again(void **state)
     end(&f);
 }
 
+/* A pause after a refusal that ends while there is no path does not end the asking. */
+static void a_refusal_and_a_lost_path(void **state)
+{
+    struct fixture f;
+    struct seen seen;
+
+    (void)state;
+    begin_pair(&f);
+    assert_non_null(add(&f, true, "127.0.0.1:0", &seen));
+    UNTIL(&f, seen.refused);
+    side_kill(&f.exit);
+    run(&f, 1200 * MS_US);
+    set(&f.exit, "exit.reverse=127.0.0.1");
+    side_start(&f, &f.exit);
+    UNTIL(&f, seen.listening);
+    end(&f);
+}
+
 struct asked {
     bool answered, ended;
     enum answer answer;
@@ -352,6 +370,7 @@ int main(void)
         cmocka_unit_test(direct_connections),
         cmocka_unit_test(both_kinds),
         cmocka_unit_test(a_refusal_says_what_to_do_and_is_asked_again),
+        cmocka_unit_test(a_refusal_and_a_lost_path),
         cmocka_unit_test(what_was_not_asked_for_is_refused),
     };
 

@@ -202,6 +202,7 @@ static void codes(void **state)
     assert_int_equal(socks5_code(ANSWER_REFUSED), 5);
     assert_int_equal(socks5_code(ANSWER_TIMEOUT), 6);
     assert_int_equal(socks5_code(ANSWER_FAMILY), 8);
+    assert_int_equal(socks5_code(ANSWER_BLOCKED), 2);
     for (int answer = 0; answer <= 300; answer++) { /* later versions' answers too */
         assert_in_range(socks5_code((enum answer)answer), 0, 8);
         assert_int_equal(socks5_code((enum answer)answer) == 0, answer == 0);
