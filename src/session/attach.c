@@ -13,8 +13,9 @@
  * One path is active: the best listed one that is not suspect. Whoever moves says so with its list
  * (ATTACH move), and the other follows and answers with its own: the first to suspect a path moves
  * both directions, and what was told over the old one is told again. Bytes that a dead or suspect
- * path has not confirmed are sent again at once; after a move away from a healthy path, those not
- * confirmed within two of its round trips (`mark`, `drain_at`).
+ * path has not confirmed are sent again at once, little of them until the peer's list says what it
+ * lacks (`answer_due`): a cold path would be busy for long with what it has. After a move away from
+ * a healthy path, those not confirmed within two of its round trips (`mark`, `drain_at`).
  *
  * Which of two healthy paths is better the owner says by their ranks (session_review_paths()); the
  * peer may rank them otherwise. A path that one side makes beside a better one is told to be a
@@ -152,8 +153,8 @@ static bool is_preferred(const struct session *session, const struct path *path)
     return any;
 }
 
-/* Makes a path the active one. */
-static void move_to(struct session *session, struct path *path, bool tell)
+/* Makes a path the active one. lost: what went over the old one does not arrive, says the peer. */
+static void move_to(struct session *session, struct path *path, bool tell, bool lost)
 {
     struct path *old = session->active;
     bool old_good = false; /* what went over the old one may still arrive */
@@ -161,7 +162,7 @@ static void move_to(struct session *session, struct path *path, bool tell)
     if (old == path)
         return;
     if (old) {
-        old_good = old->listed && old->state != PATH_SUSPECT &&
+        old_good = !lost && old->listed && old->state != PATH_SUSPECT &&
                    loop_now(session->loop) - old->heard_at <= UNHEARD_US;
         session->moves++;
         log_info("event=path-moved from=%s to=%s", old->label, path->label);
@@ -173,9 +174,12 @@ static void move_to(struct session *session, struct path *path, bool tell)
     session->forced = true; /* unless the peer says that it prefers this path */
     path->reserve = false;
     path->state = path->state == PATH_ATTACHING ? PATH_ATTACHING : PATH_ACTIVE;
-    if (tell)
+    if (tell) {
         session_send_list(session, path,
-                          ATTACH_MOVE | (is_preferred(session, path) ? 0 : ATTACH_RESERVE));
+                          ATTACH_MOVE | (is_preferred(session, path) ? 0 : ATTACH_RESERVE) |
+                              (old_good ? 0 : ATTACH_LOST));
+        path->answer_due = !old_good;
+    }
     if (old_good)
         mark_all(session, old);
     else if (path->listed)
@@ -216,7 +220,7 @@ void session_choose_path(struct session *session, struct path *fresh)
         fresh->rank <= best->rank && !fresh->reserve)
         best = fresh;
     if (best && best != session->active)
-        move_to(session, best, true);
+        move_to(session, best, true, false);
     session_tell_want(session);
 }
 
@@ -324,7 +328,7 @@ int session_add_path(struct session *session, struct pipe *pipe, const struct he
         active && active->state != PATH_SUSPECT && active->rank < rank ? ATTACH_RESERVE : 0);
     path_probe(path);
     if (!session->active)
-        move_to(session, path, false);
+        move_to(session, path, false, false);
     session_tell_want(session);
     session_touch_tick(session);
     session_kick(session);
@@ -399,6 +403,7 @@ void session_attached(struct session *session, struct path *path, const struct f
     }
     if (!(attach.flags & ATTACH_END))
         return;
+    path->answer_due = false;
     path->reserve = attach.flags & ATTACH_RESERVE && !(attach.flags & ATTACH_MOVE);
     if (!path->listed) {
         path->listed = true;
@@ -416,7 +421,7 @@ void session_attached(struct session *session, struct path *path, const struct f
         for (struct path *other = session->paths; other < session->paths + SESSION_PATHS_MAX;
              other++)
             other->reserve = other->session && other != path;
-        move_to(session, path, false);
+        move_to(session, path, false, attach.flags & ATTACH_LOST);
         session->forced = attach.flags & ATTACH_RESERVE;
         path->list_due = true;
         session_tell_want(session);

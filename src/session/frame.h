@@ -45,6 +45,7 @@ enum attach_flag {
     ATTACH_MOVE = 1 << 2,    /* the sender now sends on this path; the receiver should too */
     ATTACH_RESERVE = 1 << 3, /* the sender prefers another path; with MOVE: it does not move by
                                 preference */
+    ATTACH_LOST = 1 << 4,    /* with MOVE: what went over the sender's old path is lost */
 };
 
 enum ping_flag {

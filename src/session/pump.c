@@ -20,9 +20,10 @@
 
 #include "session/session_int.h"
 
-#define ACK_MIN_US (5 * MS_US)
-#define ACK_MAX_US (25 * MS_US)
-#define TURN_BYTES ((size_t)128 * 1024) /* of a bulk stream: the other end writes them at once */
+#define ACK_MIN_US  (5 * MS_US)
+#define ACK_MAX_US  (25 * MS_US)
+#define TURN_BYTES  ((size_t)128 * 1024) /* of a bulk stream: the other end writes them at once */
+#define MOVED_BYTES ((size_t)32 * 1024)  /* of bulk, until the peer has answered a move */
 #define NEW_RUN_MAX \
     16 /* frames of quiet streams in a row while bulk waits: many of them must not starve it */
 
@@ -174,7 +175,7 @@ static struct stream *next_stream(struct session *session, const struct path *pa
 {
     struct stream *stream = TAILQ_FIRST(&session->ready_new);
     struct stream *bulk = TAILQ_FIRST(&session->ready_old);
-    uint64_t most = pipe_flight(path->pipe);
+    uint64_t most = path->answer_due ? MOVED_BYTES : pipe_flight(path->pipe);
 
     if (most && session->flight >= most)
         return stream;

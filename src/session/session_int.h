@@ -68,6 +68,7 @@ struct path {
     enum path_state state;
     bool listed, carried,
         stale;           /* has the peer's whole list; has carried stream bytes; keys are old */
+    bool answer_due;     /* to our MOVE: the peer's list */
     bool reserve;        /* the peer prefers another */
     bool list_due;       /* the pump is to send our list */
     bool overrun;        /* the peer does not read what it makes us say: the pump ends the path */
