@@ -119,11 +119,12 @@ const struct interface *interfaces_of_addr(const struct interfaces *list, const 
         const struct interface_addr *known = &list->addrs[i];
         const struct interface *item = &list->items[known->place];
 
+        struct addr same = known->addr;
+
         /* The scope of a link-local one is its interface; a socket may not say it. */
-        if (addr.scope && addr.scope != item->index)
-            continue;
-        addr.scope = known->addr.scope;
-        if (addr_equal_ip(&known->addr, &addr) && !known->tentative && works(item))
+        if (!addr.scope)
+            same.scope = 0;
+        if (addr_equal_ip(&same, &addr) && !known->tentative && works(item))
             return item;
     }
     return NULL;

@@ -72,6 +72,7 @@ static struct interfaces *laptop(void)
     add(list, "wlan0")->default4 = true;
     add_addr(list, "192.168.7.20", 24, "");
     add_addr(list, "fe80::20", 64, "");
+    list->addrs[list->addr_count - 1].addr.scope = (uint32_t)list->count;
     add(list, "eth0");
     list->items[list->count - 1].default4 = list->items[list->count - 1].default6 = true;
     add_addr(list, "10.1.2.3", 24, "");
@@ -157,7 +158,7 @@ static void test_usable(void **state)
     struct interfaces *list = laptop();
     struct config_strings names = names_of(2, "eth0", "wlan0");
     struct addr cable = ip("10.1.2.3"), mapped = ip("::ffff:10.1.2.3"), soon = ip("2001:db8:1::2"),
-                link = ip("fe80::20");
+                behind = ip("2001:db8:1::1"), link = ip("fe80::20");
 
     (void)state;
     check_usable(list, &names, "eth0 wlan0");
@@ -167,6 +168,7 @@ static void test_usable(void **state)
     assert_string_equal(interfaces_of_addr(list, &cable)->name, "eth0");
     assert_string_equal(interfaces_of_addr(list, &mapped)->name, "eth0");
     assert_string_equal(interfaces_of_addr(list, &link)->name, "wlan0");
+    assert_string_equal(interfaces_of_addr(list, &behind)->name, "eth0");
     assert_null(interfaces_of_addr(list, &soon));
     list->items[2].carrier = false;
     assert_null(interfaces_of_addr(list, &cable));
