@@ -5,11 +5,15 @@ libadit_a_SOURCES += \
 	src/stun/credentials.c src/stun/credentials.h \
 	src/stun/integrity.c src/stun/integrity.h \
 	src/stun/read.c \
-	src/stun/stun.c src/stun/stun.h
+	src/stun/stun.c src/stun/stun.h \
+	src/stun/words.c src/stun/words.h src/stun/words_int.h src/stun/words_names.c \
+	src/stun/words_value.c
 
-check_PROGRAMS += tests/unit/test-stun tests/unit/test-stun-integrity
+check_PROGRAMS += tests/unit/test-stun tests/unit/test-stun-integrity tests/unit/test-stun-words
 tests_unit_test_stun_SOURCES = tests/unit/test_stun.c tests/unit/stun_vectors.h
 tests_unit_test_stun_integrity_SOURCES = tests/unit/test_stun_integrity.c tests/unit/stun_vectors.h
+tests_unit_test_stun_words_SOURCES = tests/unit/test_stun_words.c tests/unit/stun_vectors.h
 
-fuzz_targets += tests/fuzz/fuzz-stun
+fuzz_targets += tests/fuzz/fuzz-stun tests/fuzz/fuzz-stun-words
 tests_fuzz_fuzz_stun_SOURCES = tests/fuzz/fuzz_stun.c
+tests_fuzz_fuzz_stun_words_SOURCES = tests/fuzz/fuzz_stun_words.c
