@@ -19,3 +19,8 @@ tests_unit_test_wire_LDADD = tests/lab/libwire.a $(JANSSON_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_wire_line_SOURCES = tests/unit/test_wire_line.c tests/unit/wire_world.c \
 	tests/unit/wire_world.h
 tests_unit_test_wire_line_LDADD = $(tests_unit_test_wire_LDADD)
+
+# What strangers say (hostile.py).
+noinst_PROGRAMS += tests/lab/knock
+tests_lab_knock_SOURCES = tests/lab/knock.c
+tests_lab_knock_LDADD = libadit.a $(LWIP_LIB) $(ADIT_LIBS)

@@ -20,7 +20,7 @@
 #include "signal/forwarder.h"
 
 #define PATIENCE_US (5 * SEC_US)
-#define FLOOD_BYTES (1024 * 1024)
+#define FLOOD_BYTES (2 * (FORWARDER_BURST_BYTES + 2 * FORWARDER_BYTES_PER_S))
 
 struct world {
     struct loop *loop;
