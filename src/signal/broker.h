@@ -81,6 +81,8 @@ struct broker_driver {
     void (*kick)(struct broker *broker);
     void (*describe)(const struct broker *broker, struct broker_info *info);
 };
+/* By Paho, in processes of its own: this program, started anew under another name, which never gets
+ * to its main() (paho.c). A loop with descriptors is needed. */
 extern const struct broker_driver broker_paho;
 
 #endif

@@ -192,10 +192,15 @@ static void start_client(struct child *child)
     MQTTAsync_connectOptions websocket = MQTTAsync_connectOptions_initializer_ws;
     MQTTAsync_SSLOptions tls = MQTTAsync_SSLOptions_initializer;
     char http[FORWARDER_PROXY_BYTES + 8], https[FORWARDER_PROXY_BYTES + 8];
-    char uri[URI_BYTES], at[TARGET_TEXT_MAX], id[2 * sizeof(options->client_id) + 1];
+    char uri[URI_BYTES], at[TARGET_TEXT_MAX], ip[ADDR_TEXT_MAX],
+        id[2 * sizeof(options->client_id) + 1];
 
-    snprintf(uri, sizeof(uri), "%s://%s%s", schemes[url->scheme], target_format(&url->at, at),
-             url->path);
+    target_format(&url->at, at);
+    /* Paho looks in a certificate for an IPv6 address with its brackets, and so never finds it. It
+     * takes one without them: the last colon is that of the port. */
+    if (broker_url_is_secure(url) && url->at.addr.family == AF_INET6)
+        snprintf(at, sizeof(at), "%s:%u", addr_format_ip(&url->at.addr, ip), url->at.port);
+    snprintf(uri, sizeof(uri), "%s://%s%s", schemes[url->scheme], at, url->path);
     /* ws and mqtt take the one, wss and mqtts the other, each with its own prefix */
     snprintf(http, sizeof(http), "http://%s", options->proxy);
     snprintf(https, sizeof(https), "https://%s", options->proxy);
