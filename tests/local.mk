@@ -23,3 +23,8 @@ EXTRA_DIST += tests/e2e $(wildcard $(srcdir)/tests/bench $(srcdir)/tests/lab)
 
 # The benchmark compiles its own load tool.
 EXTRA_DIST += tests/bench
+
+# The lab's router (tests/lab/local.mk).
+fuzz_targets += tests/fuzz/fuzz-wire
+tests_fuzz_fuzz_wire_SOURCES = tests/fuzz/fuzz_wire.c
+tests_fuzz_fuzz_wire_LDADD = tests/lab/libwire.a $(FUZZ_ENGINE) $(JANSSON_LIBS)
