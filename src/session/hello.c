@@ -138,8 +138,8 @@ static int parse_field(struct hello *hello, uint8_t type, const uint8_t *value, 
         for (size_t i = 0; i < len; i++)
             if (value[i] <= ' ' || value[i] > '~' || value[i] == '"')
                 return ADIT_EFORMAT; /* it appears in logs */
+        memset(hello->name, 0, sizeof(hello->name)); /* of one that came before */
         memcpy(hello->name, value, len);
-        hello->name[len] = '\0';
         return 0;
     case FIELD_ADDR:
         if (len != 6 && len != 18)
