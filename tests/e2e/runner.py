@@ -183,7 +183,7 @@ def main(description, directory, namespaces, add_arguments=None):
     a.add_argument("--list", action="store_true", help="name the tests")
     a.add_argument("--keep", action="store_true", help="keep all logs")
     a.add_argument("--log", metavar="LEVEL", help="how much the nodes log, as of node.log")
-    a.add_argument("-j", "--jobs", type=int, default=2, help="tests at once (default: 2)")
+    a.add_argument("-j", "--jobs", type=int, default=2, help="tests at once (default: %(default)s)")
     if add_arguments:
         add_arguments(a)
     args = a.parse_args()

@@ -5,7 +5,7 @@ and how long both were silent is printed. The goal is to be back within 3 s of t
 from harness import check, equal
 from lab import LOOPBACK, Link, Nat, lab_test
 
-ACCESS = {"delay": 10, "rate": "150m"}
+ACCESS = {"delay": 10, "rate": "250m"}
 
 
 def scene(lab, nat=None, gateway_options=(), exit_options=()):

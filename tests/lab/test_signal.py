@@ -23,7 +23,7 @@ def page(lab, host, gateway, seconds=20):
 
 def hidden_exit(lab, brokers, link=None, exit_options=(), gateway_options=()):
     """An exit behind the hardest NAT and a gateway with a public address: (site, exit, gateway)."""
-    site = lab.site("exit", nat=Nat(HARD), link=link or Link(delay=5, rate="150m"))
+    site = lab.site("exit", nat=Nat(HARD), link=link or Link(delay=5, rate="250m"))
     exit = site.host("e").exit(*exit_options, brokers=brokers, allow=LOOPBACK)
     gateway = lab.site("gateway").host("g").gateway(exit, *gateway_options)
     return site, exit, gateway
@@ -120,7 +120,7 @@ def first_bytes(lab, exit_nat, gateway_nat):
     first.stop()
     exit.stop()
     whole, asked = [], []
-    for _ in range(60 if lab.long else 15):
+    for _ in range(60 if lab.long else 10):
         broker.forget_log()
         exit = e.exit(brokers=[broker], state=exit.state)
         broker.await_log(r"Sending SUBACK")
@@ -161,7 +161,7 @@ def broker_killed(lab):
     m = lab.measure(gateway, at=(0.2,), ways=("down", "up"))
     m.await_mark()
     broker.kill()
-    m.finish(within=1)
+    m.finish(within=2)
 
 
 @signal_test("signal: the broker is dead, the exit's NAT forgets: the transfer goes on later",
@@ -294,7 +294,7 @@ def expired(lab):
 def exit_renumbered(lab):
     e = lab.site("exit").host("e")
     exit = e.exit(brokers=[lab.broker()], allow=LOOPBACK)
-    g = lab.site("home", nat=Nat(HARD), link=Link(delay=10, rate="150m")).host("g")
+    g = lab.site("home", nat=Nat(HARD), link=Link(delay=10, rate="250m")).host("g")
     gateway = g.gateway(exit)
     m = lab.measure(gateway, to=e)
     m.await_mark()
@@ -328,7 +328,7 @@ def public_gateway_renumbered(lab):
 def both_renumbered(lab):
     e = lab.site("exit").host("e")
     exit = e.exit(brokers=[lab.broker()], allow=LOOPBACK)
-    g = lab.site("home", link=Link(delay=10, rate="150m")).host("g")
+    g = lab.site("home", link=Link(delay=10, rate="250m")).host("g")
     gateway = g.gateway(exit)
     m = lab.measure(gateway, to=e)
     m.await_mark()
