@@ -6,12 +6,15 @@ libadit_a_SOURCES += \
 	src/stun/integrity.c src/stun/integrity.h \
 	src/stun/read.c \
 	src/stun/stun.c src/stun/stun.h \
+	src/stun/transaction.c src/stun/transaction.h \
 	src/stun/words.c src/stun/words.h src/stun/words_int.h src/stun/words_names.c \
 	src/stun/words_value.c
 
-check_PROGRAMS += tests/unit/test-stun tests/unit/test-stun-integrity tests/unit/test-stun-words
+check_PROGRAMS += tests/unit/test-stun tests/unit/test-stun-integrity tests/unit/test-stun-words \
+	tests/unit/test-stun-transaction
 tests_unit_test_stun_SOURCES = tests/unit/test_stun.c tests/unit/stun_vectors.h
 tests_unit_test_stun_integrity_SOURCES = tests/unit/test_stun_integrity.c tests/unit/stun_vectors.h
+tests_unit_test_stun_transaction_SOURCES = tests/unit/test_stun_transaction.c
 tests_unit_test_stun_words_SOURCES = tests/unit/test_stun_words.c tests/unit/stun_vectors.h
 
 fuzz_targets += tests/fuzz/fuzz-stun tests/fuzz/fuzz-stun-words
