@@ -370,7 +370,7 @@ def cut(t):
                 ns=net.client)
     back = forward(t, "--reverse", "0", e.id, t.server(ns=net.client), state=g.state,
                    ns=net.client)
-    size = (20 if t.sanitized else 60) << 20
+    size = (200 if t.sanitized else 600) << 20
     there = Traffic(t, n.address, None, net.client, size, (0.2, 0.4, 0.6))
     home = Traffic(t, back.address, None, net.exit, size, ())
     there.await_mark()
