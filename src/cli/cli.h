@@ -62,10 +62,10 @@ struct cli {
     size_t value_count;
     struct config *config;
     char *state_dir;
-    bool state_chosen;  /* named by --state or XDG_STATE_HOME */
-    void *own;          /* the verb's */
-    struct loop *loop;  /* cli_serve()'s, while it runs */
-    int serve_code;     /* cli_serve_end()'s */
+    bool state_chosen; /* named by --state or XDG_STATE_HOME */
+    void *own;         /* the verb's */
+    struct loop *loop; /* cli_serve()'s, while it runs */
+    int serve_code;    /* cli_serve_end()'s */
 };
 
 /* All verbs, and the options that each of them takes. */

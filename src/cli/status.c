@@ -103,12 +103,10 @@ static void roles_print(const json_t *status)
                number_of(gateway, "clients"), number_of(gateway, "requests"),
                number_of(gateway, "failed"),
                text_of(gateway, "exit")[0] != '\0' ? text_of(gateway, "exit") : "by routes only");
-    json_array_foreach(json_object_get(status, "forwards"), index, route)
-        forward_print(route);
-    json_array_foreach(json_object_get(status, "listening_for_peers"), index, route)
-        printf("lent      %s to %s, %.0f connections, %.0f in all\n", text_of(route, "address"),
-               text_of(route, "peer"), number_of(route, "connections"),
-               number_of(route, "accepted"));
+    json_array_foreach(json_object_get(status, "forwards"), index, route) forward_print(route);
+    json_array_foreach(json_object_get(status, "listening_for_peers"), index, route) printf(
+        "lent      %s to %s, %.0f connections, %.0f in all\n", text_of(route, "address"),
+        text_of(route, "peer"), number_of(route, "connections"), number_of(route, "accepted"));
     json_array_foreach(json_object_get(gateway, "routes"), index, route)
         printf("route     %s -> %s, %.0f streams\n", text_of(route, "rule"), text_of(route, "to"),
                number_of(route, "streams"));
