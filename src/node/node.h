@@ -79,7 +79,8 @@ struct node_forward_info {
     const char *address; /* where it listens, or is to */
     const char *problem; /* of the listener, or of the last connection; "": none */
 };
-/* Tells what has changed, from the loop; valid during the call, in which the forward may be ended. */
+/* Tells what has changed, from the loop. info is valid during the call, in which the forward may be
+ * ended. */
 typedef void node_forward_cb(void *arg, const struct node_forward_info *info);
 /* NULL: errbuf says why: the peer is not known, or nothing can listen there. It ends with the node,
  * untold. spec is copied. */
