@@ -21,7 +21,8 @@
  * Other users of the machine can connect too. They get the "200" and nothing else: without the
  * password, random and new for each of our connections, a connection is reset. Of those that have
  * not shown it there are at most FORWARDER_WAITING_MAX, for FORWARDER_REQUEST_US; one more ends the
- * oldest. There is one forwarded connection at a time; one more with the password ends it.
+ * oldest. (Who floods the port can keep a broker from connecting, as with any port.) There is one
+ * forwarded connection at a time; one more with the password ends it.
  *
  * A broker can send as much as it likes, and every byte would be looked at by Paho and, when it is
  * a message for us, by signal. So it is read with a bucket of FORWARDER_BURST_BYTES that fills with
