@@ -333,6 +333,7 @@ static void on_over(void *arg, int why, const char *text)
     struct round *round = slot->round;
     struct scheduler *scheduler = round->scheduler;
     struct entry *entry = &scheduler->entries[slot->index];
+    bool round_over;
 
     slot->attempt = NULL;
     entry_failed(entry, why, text);
@@ -343,8 +344,9 @@ static void on_over(void *arg, int why, const char *text)
     slot_end(slot);
     if (!round_is_over(round))
         round_step(round);
+    round_over = round_is_over(round); /* others may be under way: while somebody waits, always */
     round_settle(round);
-    tell_hopeless(scheduler, scheduler->round_count == 0);
+    tell_hopeless(scheduler, round_over);
 }
 
 static const struct attempt_events attempt_events = {.proven = on_proven, .over = on_over};

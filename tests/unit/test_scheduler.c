@@ -20,6 +20,7 @@
 /* What a fake strategy does: fails after fail_us, or proves after prove_us; 0: never. */
 struct plan {
     uint64_t fail_us, prove_us;
+    int why; /* of the failure; 0: -ECONNREFUSED */
     uint32_t starts, live;
     uint64_t at[STARTS_MAX];
 };
@@ -48,9 +49,10 @@ static void on_attempt(void *arg)
     }
     const struct attempt_events *events = attempt->events;
     void *owner = attempt->arg;
+    int why = attempt->plan->why ? attempt->plan->why : -ECONNREFUSED;
     attempt->plan->live--;
     free(attempt);
-    events->over(owner, -ECONNREFUSED, "there");
+    events->over(owner, why, "there");
 }
 
 static struct attempt *fake_start(struct plan *plan, const struct strategy_env *env,
@@ -111,7 +113,7 @@ struct fixture {
     struct strategy_env env;
     struct node_id id;
     struct scheduler *scheduler;
-    uint32_t paths;
+    uint32_t paths, hopeless;
     const char *label[8];
 };
 
@@ -135,7 +137,17 @@ static void on_path(void *arg, struct pipe *pipe, const char *label, int rank,
     pipe_abort(pipe, -ECANCELED);
 }
 
-static const struct scheduler_events events = {.candidates = on_candidates, .path = on_path};
+static void on_hopeless(void *arg, int why, const char *text)
+{
+    struct fixture *f = arg;
+
+    assert_int_equal(why, -EHOSTDOWN);
+    assert_string_equal(text, "there");
+    f->hopeless++;
+}
+
+static const struct scheduler_events events = {
+    .candidates = on_candidates, .path = on_path, .hopeless = on_hopeless};
 
 static void begin(struct fixture *f, size_t strategies, bool fail_first)
 {
@@ -404,6 +416,25 @@ static void made_to_fail(void **state)
     end(&f);
 }
 
+/* Each round in which nobody answered is told, also while others are under way: as somebody waits,
+ * they always are. */
+static void nobody_answers(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    begin(&f, 2, false);
+    plans[0].fail_us = MS_US;
+    plans[1].fail_us = 3 * SEC_US;
+    plans[1].why = -EHOSTDOWN;
+    scheduler_set_need(f.scheduler, SCHEDULER_URGENT);
+    run(&f, 2 * SEC_US);
+    assert_int_equal(f.hopeless, 0);
+    run(&f, 6 * SEC_US);
+    assert_true(f.hopeless >= 3);
+    end(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -411,7 +442,7 @@ int main(void)
         cmocka_unit_test(calm_pauses),    cmocka_unit_test(kick),
         cmocka_unit_test(better_goes_on), cmocka_unit_test(losers_end),
         cmocka_unit_test(refused),        cmocka_unit_test(short_lives),
-        cmocka_unit_test(made_to_fail),
+        cmocka_unit_test(made_to_fail),   cmocka_unit_test(nobody_answers),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
