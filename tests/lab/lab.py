@@ -6,7 +6,6 @@ import contextlib
 import functools
 import ipaddress
 import os
-import re
 import time
 
 import harness
@@ -199,7 +198,7 @@ class Origin:
 class Site:
     """A LAN, the router in it, and what lies between that and the internet."""
 
-    def __init__(self, lab, name, nat, link, lan=None, forward_icmp=True):
+    def __init__(self, lab, name, nat, link, lan=None):
         self.lab, self.name, self.t = lab, name, lab.t
         lab.sites.append(self)
         self.number = n = len(lab.sites)
@@ -210,7 +209,7 @@ class Site:
         self.lan4 = ipaddress.ip_network(lan or (f"192.168.{n}.0/24" if nats else
                                                  f"{NET4}.{n}.0/24"))
         self.lan6 = ipaddress.ip_network(f"{NET6}:{n:x}::/64")
-        self.hosts, self.wires, self.given = 0, [], 0
+        self.hosts, self.wires, self.moves = 0, [], 0
         self.router = Namespace(self.t, f"{name}-router", forwards=True)
         try:
             self.router.ip("link add lan type bridge forward_delay 0", "link set lan up")
@@ -304,8 +303,8 @@ class Site:
 
     def renumber(self):
         """Another address outside, and of course no mappings."""
-        self.given += 1
-        self.wires[-1].renumber(self.external(self.given))
+        self.moves += 1
+        self.wires[-1].renumber(self.external(self.moves))
 
 
 class Host:
@@ -438,11 +437,3 @@ class Measure(Traffic):
 def paths(node):
     """The paths in a node's status: [(peer, path), ...]."""
     return [(peer, path) for peer in node.status()["peers"] for path in peer.get("paths", ())]
-
-
-def strategy_of(node):
-    """Which strategy made the path that is in use, as the status says it."""
-    for _, path in paths(node):
-        if path.get("active", True):
-            return re.split(r"\W", str(path.get("label") or path.get("strategy") or path))[0]
-    return None

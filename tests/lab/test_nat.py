@@ -79,6 +79,21 @@ def hairpin(lab):
     equal(g.fetch(gateway, lab.web.url("/hello")), PAGE, "a page")
 
 
+@lab_test("nat: both homes have one private network, with another exit at the exit's address in it",
+          families=(4,))
+def same_network(lab):
+    site = lab.site("exit", nat=Nat(), lan="192.168.1.0/24")
+    home = lab.site("home", nat=Nat("apd/apd/random"), lan="192.168.1.0/24")
+    e, other, g = site.host("e"), home.host("other"), home.host("g")
+    equal(e.address(), other.address(), "the address of both exits")
+    site.wire.set({"forward": f"tcp:7000:{e.address()}:7000"})
+    exit = e.exit(f"path.advertise={site.external()}:7000", listen="[::]:7000")
+    other.exit(listen="[::]:7000")
+    seconds = lab.timed(lambda: equal(g.fetch(g.gateway(exit), lab.web.url("/hello")), PAGE,
+                                      "a page"))
+    lab.note(f"a page after {seconds:.2f} s")
+
+
 @lab_test("nat: an exit behind a NAT, without signalling: the gateway says what is wrong",
           families=(4,))
 def unreachable(lab):

@@ -143,8 +143,7 @@ def wifi_silent(lab):
     m = lab.measure(gateway)
     m.await_mark()
     wifi.cut()
-    lab.t.note("only the cable's default route is left after 1 s")
-    m.outage(1, lambda: None, lambda: host.prefer(cable))
+    m.outage(1, lambda: None, lambda: host.prefer(cable))  # the system notices after a second
     m.finish()
 
 
