@@ -13,9 +13,11 @@
  * key, so that a recipient cannot pass a message on as if it had been meant for somebody else; name
  * and proof of the pass are covered by the tag.
  *
- * The head crosses brokers in clear, so a pass itself must not be in it: who has copied one could
- * use up its holder's limit. Its name and a proof that belongs to this one ephemeral key are: who
- * copies those has the recipient see the same ephemeral key twice.
+ * A pass is what two nodes derive from their static keys, one for each direction: it shows cheaply
+ * who sends, to one who has looked up its name. The head crosses brokers in clear, so the pass
+ * itself must not be in it: who has copied one could use up its holder's limit. Its name and a
+ * proof that belongs to this one ephemeral key are: who copies those has the recipient see the same
+ * ephemeral key twice.
  *
  * It promises: nobody but the recipient reads it, only the sender it names made it, any altered
  * byte is noticed. It does not promise freshness (a repeat opens like the first), nor secrecy once
@@ -66,6 +68,7 @@ _Static_assert(SEAL_BYTES_MAX % SEAL_PAD_BYTES == 0, "the longest is padded too"
 /* Labels, without their NUL. */
 static const char mac_label[] = "adit seal v1 mac";
 static const char key_label[] = "adit seal v1";
+static const char pass_label[] = "adit pass v1";
 static const char sign_label[] = "adit seal v1 sign";
 #define LABEL_LEN(label) (sizeof(label) - 1)
 #define SIGNED_MAX       (LABEL_LEN(sign_label) + NODE_ID_BYTES + KEY_BYTES + LENGTH_BYTES)
@@ -150,37 +153,71 @@ static int seal_head(uint8_t *out, const uint8_t pass[SEAL_PASS_BYTES])
 
 /* --- The key --- */
 
-/* The key of one seal, from either side: own secret and the other's public key. HKDF (RFC 5869) of
- * one block. ADIT_EAUTH: the other's key is of low order. */
-static int seal_key(EVP_PKEY *own, const uint8_t other[KEY_BYTES],
-                    const uint8_t ephemeral[KEY_BYTES], const struct node_id *to,
-                    uint8_t key[KEY_BYTES])
+/* ADIT_EAUTH: the other's key is of low order. */
+static int seal_agree(EVP_PKEY *own, const uint8_t other[KEY_BYTES], uint8_t shared[KEY_BYTES])
 {
-    uint8_t shared[KEY_BYTES], extracted[HASH_BYTES];
-    uint8_t info[KEY_BYTES + NODE_ID_BYTES + 1];
-    size_t shared_len = sizeof(shared);
+    size_t shared_len = KEY_BYTES;
     int result = ADIT_ECRYPTO;
     EVP_PKEY *peer = EVP_PKEY_new_raw_public_key(EVP_PKEY_X25519, NULL, other, KEY_BYTES);
     EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(own, NULL);
 
-    if (!peer || !ctx || EVP_PKEY_derive_init(ctx) != 1 || EVP_PKEY_derive_set_peer(ctx, peer) != 1)
-        goto out;
-    if (EVP_PKEY_derive(ctx, shared, &shared_len) != 1 || shared_len != sizeof(shared)) {
-        result = ADIT_EAUTH;
-        goto out;
-    }
-    memcpy(info, ephemeral, KEY_BYTES);
-    memcpy(info + KEY_BYTES, to->key, NODE_ID_BYTES);
-    info[sizeof(info) - 1] = 1;
-    result = hash_hmac_sha256(key_label, LABEL_LEN(key_label), shared, sizeof(shared), extracted);
-    if (result == 0)
-        result = hash_hmac_sha256(extracted, sizeof(extracted), info, sizeof(info), key);
-out:
-    OPENSSL_cleanse(shared, sizeof(shared));
-    OPENSSL_cleanse(extracted, sizeof(extracted));
+    if (peer && ctx && EVP_PKEY_derive_init(ctx) == 1 && EVP_PKEY_derive_set_peer(ctx, peer) == 1)
+        result = EVP_PKEY_derive(ctx, shared, &shared_len) == 1 && shared_len == KEY_BYTES
+                     ? 0
+                     : ADIT_EAUTH;
     EVP_PKEY_CTX_free(ctx);
     EVP_PKEY_free(peer);
     return result < 0 ? crypto_failed(result) : 0;
+}
+
+/* HKDF (RFC 5869) of one block; label: the salt; the info is two keys. */
+static int seal_derive(const char *label, const uint8_t shared[KEY_BYTES],
+                       const uint8_t first[KEY_BYTES], const uint8_t second[KEY_BYTES],
+                       uint8_t key[HASH_BYTES])
+{
+    uint8_t extracted[HASH_BYTES], info[2 * KEY_BYTES + 1];
+    int result = hash_hmac_sha256(label, strlen(label), shared, KEY_BYTES, extracted);
+
+    memcpy(info, first, KEY_BYTES);
+    memcpy(info + KEY_BYTES, second, KEY_BYTES);
+    info[sizeof(info) - 1] = 1;
+    if (result == 0)
+        result = hash_hmac_sha256(extracted, sizeof(extracted), info, sizeof(info), key);
+    OPENSSL_cleanse(extracted, sizeof(extracted));
+    return result;
+}
+
+/* The key of one seal, from either side: own secret and the other's public key. */
+static int seal_key(EVP_PKEY *own, const uint8_t other[KEY_BYTES],
+                    const uint8_t ephemeral[KEY_BYTES], const struct node_id *to,
+                    uint8_t key[KEY_BYTES])
+{
+    uint8_t shared[KEY_BYTES];
+    int result = seal_agree(own, other, shared);
+
+    if (result == 0)
+        result = seal_derive(key_label, shared, ephemeral, to->key, key);
+    OPENSSL_cleanse(shared, sizeof(shared));
+    return result;
+}
+
+int seal_passes(const struct identity *own, const struct node_id *peer,
+                uint8_t theirs[SEAL_PASS_BYTES], uint8_t ours[SEAL_PASS_BYTES])
+{
+    uint8_t other[KEY_BYTES], shared[KEY_BYTES], in[HASH_BYTES] = {0}, out[HASH_BYTES] = {0};
+    const struct node_id *self = identity_id(own);
+    int result = ADIT_ECRYPTO;
+
+    if (crypto_sign_ed25519_pk_to_curve25519(other, peer->key) == 0 &&
+        seal_agree(identity_exchange_key(own), other, shared) == 0 &&
+        seal_derive(pass_label, shared, peer->key, self->key, in) == 0)
+        result = seal_derive(pass_label, shared, self->key, peer->key, out);
+    memcpy(theirs, in, SEAL_PASS_BYTES);
+    memcpy(ours, out, SEAL_PASS_BYTES);
+    OPENSSL_cleanse(shared, sizeof(shared));
+    OPENSSL_cleanse(in, sizeof(in));
+    OPENSSL_cleanse(out, sizeof(out));
+    return result;
 }
 
 /* Encrypts or decrypts the inside; head is bytes 0 to SEAL_HEAD_BYTES, tag is written or compared.

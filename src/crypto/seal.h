@@ -11,7 +11,7 @@
  *
  *     MAC        the first 16 bytes of HMAC-SHA256(SHA-256("adit seal v1 mac" || recipient's ID),
  *                all that follows it): shows cheaply that the sender knows the recipient's ID
- *     name       of a pass that the recipient has handed out (name and key), or zeros
+ *     name       of the pass (name and key) that both can make, or zeros
  *     proof      the first 4 bytes of HMAC-SHA256(the pass's key, ephemeral), or zeros: shows
  *                cheaply that the sender holds the pass. Who watches can only repeat the whole
  *     key        HKDF-SHA256(salt "adit seal v1", ikm X25519(ephemeral, recipient), info ephemeral
@@ -38,10 +38,15 @@
 #define SEAL_BYTES_MAX      2048
 #define SEAL_MESSAGE_MAX    (SEAL_BYTES_MAX - SEAL_OVERHEAD_BYTES)
 
-/* Seals a message of up to SEAL_MESSAGE_MAX bytes. pass: what the recipient has handed out; NULL or
- * zeros: none. Returns the length, a
- * multiple of SEAL_PAD_BYTES up to SEAL_BYTES_MAX; -EMSGSIZE, or ADIT_ECRYPTO (also when the
- * recipient's ID is no key). */
+/* The passes between two nodes, which both can make and nobody else: what `peer` shows to us, and
+ * we to it. HKDF-SHA256(salt "adit pass v1", ikm X25519(own, peer), info sender's ID || recipient's
+ * ID), SEAL_PASS_BYTES. 0, or ADIT_ECRYPTO and zeros (also when the peer's ID is no key). */
+int seal_passes(const struct identity *own, const struct node_id *peer,
+                uint8_t theirs[SEAL_PASS_BYTES], uint8_t ours[SEAL_PASS_BYTES]);
+
+/* Seals a message of up to SEAL_MESSAGE_MAX bytes. pass: ours to the recipient; NULL or zeros:
+ * none. Returns the length, a multiple of SEAL_PAD_BYTES up to SEAL_BYTES_MAX; -EMSGSIZE, or
+ * ADIT_ECRYPTO (also when the recipient's ID is no key). */
 int seal_build(const struct identity *from, const struct node_id *to,
                const uint8_t pass[SEAL_PASS_BYTES], const void *message, size_t len,
                uint8_t out[SEAL_BYTES_MAX]);

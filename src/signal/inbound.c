@@ -5,11 +5,12 @@
  * What comes in, from the cheapest question to the dearest:
  *
  *     form and MAC       foreign otherwise: a microsecond
- *     limits             a packet that proves to come from the holder of a pass of ours counts
- *                        against that holder's limit and the limit of all holders; any other, and
- *                        what is beyond, against the limit of strangers; all for each broker.
- * Beyond that it is dropped. One with a pass that came before is dropped too: it was copied, since
- * an ephemeral key is used once seal               public-key work, some 200 us: forged otherwise
+ *     limits             a packet that proves to come from a peer that we know, by its pass, counts
+ *                        against that peer's limit and the limit of all known; any other, and what
+ *                        is beyond, against the limit of strangers; all for each broker. Beyond
+ *                        that it is dropped. One with a pass that came before is dropped too: it
+ *                        was copied, since an ephemeral key is used once
+ *     seal               public-key work, some 200 us: forged otherwise
  *     message            malformed otherwise
  *     freshness          by type:
  *         PING     none. It is judged by the node, and answered as often as the sender's own limit
@@ -80,7 +81,7 @@ static void answer(struct signal *signal, struct signal_broker *way, const struc
     pong->has_times = true;
     pong->about = ping->number;
     pong->received_us = pong->time_us; /* it is answered at once */
-    signal_send_by(signal, way, to, ping->has_pass ? ping->pass : NULL, pong);
+    signal_send_by(signal, way, to, pong);
 }
 
 static void refuse(struct signal *signal, struct signal_broker *way, const struct node_id *from,
@@ -124,14 +125,11 @@ static void on_ping(struct signal *signal, struct signal_broker *way, const stru
         signal->stats.limited++;
         return;
     }
-    if (ping->has_pass)
-        memcpy(peer->their_pass, ping->pass, sizeof(peer->their_pass));
     if (ping->has_challenge) {
         signal->stats.answered++;
         signal_message_init(signal, &pong, MESSAGE_PONG);
-        pong.has_challenge = pong.has_pass = true;
+        pong.has_challenge = true;
         challenge_for(signal, from, ping->instance, 0, pong.challenge);
-        memcpy(pong.pass, peer->pass, sizeof(pong.pass));
         signal_fill_addrs(signal, from, &pong);
         answer(signal, way, from, ping, &pong);
     }
@@ -158,8 +156,6 @@ static void on_pong(struct signal *signal, struct signal_broker *way, const stru
         question_answered(signal, peer, name, pong);
         return;
     }
-    if (pong->has_pass)
-        memcpy(peer->their_pass, pong->pass, sizeof(peer->their_pass));
     peer->has_their_challenge = pong->has_challenge;
     memcpy(peer->their_challenge, pong->challenge, sizeof(peer->their_challenge));
     signal->events->found(signal->arg, from, pong->addrs, pong->addr_count);

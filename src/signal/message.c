@@ -21,11 +21,10 @@
 #define FIXED_BYTES (2 + MESSAGE_INSTANCE_BYTES + 8 + 8)
 #define TIMES_BYTES 16
 
-/* Append only. */
+/* Append only; 3 is free. */
 enum field {
     FIELD_CHALLENGE = 1,
     FIELD_ECHO = 2,
-    FIELD_PASS = 3,
     FIELD_TOKEN = 4,
     FIELD_SECRET = 5,
     FIELD_VERDICT = 6,
@@ -33,9 +32,8 @@ enum field {
     FIELD_ADDR = 8,
 };
 
-_Static_assert(FIXED_BYTES + (2 + MESSAGE_CHALLENGE_BYTES) * 2 + (2 + MESSAGE_PASS_BYTES) +
-                       (2 + MESSAGE_TOKEN_BYTES) + (2 + MESSAGE_SECRET_BYTES) +
-                       (2 + 1 + MESSAGE_TEXT_MAX) + (2 + TIMES_BYTES) +
+_Static_assert(FIXED_BYTES + (2 + MESSAGE_CHALLENGE_BYTES) * 2 + (2 + MESSAGE_TOKEN_BYTES) +
+                       (2 + MESSAGE_SECRET_BYTES) + (2 + 1 + MESSAGE_TEXT_MAX) + (2 + TIMES_BYTES) +
                        MESSAGE_ADDRS_MAX * (2 + 18) <=
                    MESSAGE_BYTES_MAX,
                "every field at its longest fits");
@@ -112,8 +110,6 @@ int message_build(const struct message *message, uint8_t out[MESSAGE_BYTES_MAX])
         to = put_field(to, FIELD_CHALLENGE, message->challenge, MESSAGE_CHALLENGE_BYTES);
     if (message->has_echo)
         to = put_field(to, FIELD_ECHO, message->echo, MESSAGE_CHALLENGE_BYTES);
-    if (message->has_pass)
-        to = put_field(to, FIELD_PASS, message->pass, MESSAGE_PASS_BYTES);
     if (message->has_token)
         to = put_field(to, FIELD_TOKEN, message->token, MESSAGE_TOKEN_BYTES);
     if (message->has_secret)
@@ -177,8 +173,6 @@ static int parse_field(struct message *message, uint8_t type, const uint8_t *val
                     &message->has_challenge);
     case FIELD_ECHO:
         return take(value, len, message->echo, MESSAGE_CHALLENGE_BYTES, &message->has_echo);
-    case FIELD_PASS:
-        return take(value, len, message->pass, MESSAGE_PASS_BYTES, &message->has_pass);
     case FIELD_TOKEN:
         return take(value, len, message->token, MESSAGE_TOKEN_BYTES, &message->has_token);
     case FIELD_SECRET:

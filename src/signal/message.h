@@ -22,7 +22,6 @@
 #define MESSAGE_BYTES_MAX       1024
 #define MESSAGE_INSTANCE_BYTES  16
 #define MESSAGE_CHALLENGE_BYTES 16
-#define MESSAGE_PASS_BYTES      20
 #define MESSAGE_TOKEN_BYTES     8
 #define MESSAGE_SECRET_BYTES    16
 #define MESSAGE_ADDRS_MAX       16
@@ -41,10 +40,9 @@ struct message {
     uint64_t number;                          /* grows by at least one a message of an instance */
     uint64_t time_us; /* the sender's clock, since 1970: a hint, never a reason to refuse */
     /* Fields; has_* says whether they are there. */
-    bool has_challenge, has_echo, has_pass, has_token, has_secret, has_verdict, has_times;
+    bool has_challenge, has_echo, has_token, has_secret, has_verdict, has_times;
     uint8_t challenge[MESSAGE_CHALLENGE_BYTES]; /* 1: to be echoed by who wants the sender to act */
     uint8_t echo[MESSAGE_CHALLENGE_BYTES];      /* 2: the recipient's challenge */
-    uint8_t pass[MESSAGE_PASS_BYTES];           /* 3: for seals, from now on */
     uint8_t token[MESSAGE_TOKEN_BYTES];         /* 4: DIAL, DECLINE; repeated in HELLO */
     uint8_t secret[MESSAGE_SECRET_BYTES];       /* 5: PING: enrolment secret of a ticket */
     uint8_t verdict;                            /* 6: PONG, DECLINE: 0, or a close code ... */

@@ -100,8 +100,7 @@ static void question_send(struct signal *signal, struct signal_peer *peer)
     if (!signal_has_way(signal, peer))
         return;
     signal_message_init(signal, &message, MESSAGE_PING);
-    message.has_challenge = message.has_pass = true;
-    memcpy(message.pass, peer->pass, sizeof(message.pass));
+    message.has_challenge = true;
     memcpy(message.challenge, question->challenge, sizeof(message.challenge));
     message.has_secret = signal->events->secret(signal->arg, &peer->id, message.secret);
     signal_fill_addrs(signal, &peer->id, &message);

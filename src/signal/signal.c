@@ -9,7 +9,7 @@
  *
  *     A                                        B
  *     PING  challenge a, our addresses  ---->  judges A; learns nothing that it would act on
- *           <----  PONG  echo a, challenge b, pass, B's addresses      (or: refused, and why)
+ *           <----  PONG  echo a, challenge b, B's addresses            (or: refused, and why)
  *     knows: B runs now, is willing, and is there
  *     DIAL  echo b, token, our addresses ---->  knows: A asks now. Connects to A, and shows the
  *                                               token, so that A knows why it came
@@ -29,8 +29,9 @@
  * costs nothing but itself.
  *
  * Cost: before any public-key work a packet has to show a MAC that only those can make who know
- * our ID, and must fit the limits of its broker (inbound.c): those whom we have talked to prove
- * that they hold a pass that we gave them, and have limits of their own.
+ * our ID, and must fit the limits of its broker (inbound.c): those whom we know prove that they
+ * hold the pass that only they and we can make (crypto/seal.h), and have limits of their own. Known
+ * are all in the table: whom we ask, welcome, or announce ourselves to.
  *
  * Limits: SIGNAL_BROKERS_MAX, SIGNAL_ASKS_MAX, and SIGNAL_PEERS_MAX peers; beyond, the one heard of
  * longest ago is forgotten, those with a carrier or a question excepted.
@@ -119,7 +120,8 @@ static bool is_needed(const struct signal *signal, const struct signal_peer *pee
 static void peer_free(struct signal *signal, struct signal_peer *peer)
 {
     HASH_DEL(signal->peers, peer);
-    HASH_DELETE(hh_pass, signal->passes, peer);
+    if (peer->has_pass)
+        HASH_DELETE(hh_pass, signal->passes, peer);
     TAILQ_REMOVE(&signal->peer_list, peer, link);
     free(peer);
 }
@@ -140,7 +142,7 @@ static bool make_room(struct signal *signal)
 
 struct signal_peer *signal_peer_get(struct signal *signal, const struct node_id *id)
 {
-    struct signal_peer *peer = signal_peer_find(signal, id), *other;
+    struct signal_peer *peer = signal_peer_find(signal, id);
 
     if (peer) {
         TAILQ_REMOVE(&signal->peer_list, peer, link);
@@ -151,12 +153,12 @@ struct signal_peer *signal_peer_get(struct signal *signal, const struct node_id 
         return NULL;
     peer->id = *id;
     TAILQ_INIT(&peer->asks);
-    do {
-        loop_random(signal->loop, peer->pass, sizeof(peer->pass));
-        HASH_FIND(hh_pass, signal->passes, peer->pass, SEAL_NAME_BYTES, other);
-    } while (other);
+    /* One whose ID is no key cannot write to us. Of two passes with one name, rare as they are, one
+     * is looked up; the other's holder counts as a stranger. */
+    peer->has_pass = seal_passes(signal->options.identity, id, peer->pass, peer->our_pass) == 0;
     HASH_ADD(hh, signal->peers, id, sizeof(peer->id), peer);
-    HASH_ADD(hh_pass, signal->passes, pass, SEAL_NAME_BYTES, peer);
+    if (peer->has_pass)
+        HASH_ADD(hh_pass, signal->passes, pass, SEAL_NAME_BYTES, peer);
     TAILQ_INSERT_TAIL(&signal->peer_list, peer, link);
     return peer;
 }
@@ -179,14 +181,19 @@ void signal_fill_addrs(struct signal *signal, const struct node_id *peer, struct
 }
 
 /* Seals it. The length, or a negative error (logged). */
-static int seal(struct signal *signal, const struct node_id *to, const uint8_t *pass,
-                const struct message *message, uint8_t out[SEAL_BYTES_MAX])
+static int seal(struct signal *signal, const struct node_id *to, const struct message *message,
+                uint8_t out[SEAL_BYTES_MAX])
 {
-    uint8_t bytes[MESSAGE_BYTES_MAX];
+    const struct signal_peer *peer = signal_peer_find(signal, to);
+    uint8_t bytes[MESSAGE_BYTES_MAX], theirs[SEAL_PASS_BYTES], ours[SEAL_PASS_BYTES];
     int len = message_build(message, bytes);
 
+    if (peer)
+        memcpy(ours, peer->our_pass, sizeof(ours));
+    else /* one that is told that it is refused */
+        seal_passes(signal->options.identity, to, theirs, ours);
     if (len >= 0)
-        len = seal_build(signal->options.identity, to, pass, bytes, (size_t)len, out);
+        len = seal_build(signal->options.identity, to, ours, bytes, (size_t)len, out);
     if (len < 0)
         log_warn("event=signal-not-sent why=\"%s\"", err_text(len));
     hash_wipe(bytes, sizeof(bytes));
@@ -205,7 +212,7 @@ static int send_carried(const struct signal_peer *peer, const struct message *me
 }
 
 int signal_send_by(struct signal *signal, struct signal_broker *way, const struct node_id *to,
-                   const uint8_t *pass, const struct message *message)
+                   const struct message *message)
 {
     uint8_t packet[SEAL_BYTES_MAX];
     char topic[SIGNAL_TOPIC_BYTES];
@@ -215,7 +222,7 @@ int signal_send_by(struct signal *signal, struct signal_broker *way, const struc
         return send_carried(signal_peer_find(signal, to), message);
     if (!way->up)
         return -ENOTCONN;
-    len = seal(signal, to, pass, message, packet);
+    len = seal(signal, to, message, packet);
     if (len < 0)
         return len;
     signal_topic(to, topic);
@@ -227,12 +234,10 @@ int signal_send_all(struct signal *signal, const struct node_id *to, const struc
     uint8_t packet[SEAL_BYTES_MAX];
     char topic[SIGNAL_TOPIC_BYTES];
     int result = send_carried(signal_peer_find(signal, to), message), len;
-    const struct signal_peer *peer;
 
     if (!signal_is_up(signal))
         return result;
-    peer = signal_peer_find(signal, to); /* looked up anew: the carrier is the node's */
-    len = seal(signal, to, peer ? peer->their_pass : NULL, message, packet);
+    len = seal(signal, to, message, packet);
     if (len < 0)
         return result;
     signal_topic(to, topic);
@@ -252,7 +257,7 @@ bool signal_has_way(const struct signal *signal, const struct signal_peer *peer)
 
 void signal_announce(struct signal *signal, const struct node_id *to)
 {
-    const struct signal_peer *peer = signal_peer_find(signal, to);
+    const struct signal_peer *peer = signal_peer_get(signal, to); /* from now on it is known */
     struct message message;
 
     if (peer && peer->question.open && peer->question.first_sent)

@@ -117,7 +117,8 @@ bool signal_is_invited(const struct signal *signal, const struct node_id *peer,
 void signal_decline(struct signal *signal, const struct node_id *peer,
                     const uint8_t token[MESSAGE_TOKEN_BYTES], uint8_t code, const char *text);
 /* Lets a peer know that we are there and where (it may ask back): after a start, or a change of our
- * addresses. Nothing comes of it where no way to it is up. */
+ * addresses. Nothing comes of it where no way to it is up, but that the peer is known from now on,
+ * and is heard through a flood. */
 void signal_announce(struct signal *signal, const struct node_id *peer);
 
 /* --- Inside a session --- */

@@ -87,11 +87,12 @@ struct signal_followed {
 
 struct signal_peer {
     UT_hash_handle hh;             /* by id */
-    UT_hash_handle hh_pass;        /* by our pass's name */
+    UT_hash_handle hh_pass;        /* by its pass's name */
     TAILQ_ENTRY(signal_peer) link; /* the one heard of last comes last */
     struct node_id id;
-    uint8_t pass[SEAL_PASS_BYTES];       /* ours, which it proves to hold */
-    uint8_t their_pass[SEAL_PASS_BYTES]; /* zeros: none */
+    bool has_pass;
+    uint8_t pass[SEAL_PASS_BYTES];     /* which it proves to hold */
+    uint8_t our_pass[SEAL_PASS_BYTES]; /* which we show */
     bool has_their_challenge;
     uint8_t their_challenge[MESSAGE_CHALLENGE_BYTES];
     struct signal_followed followed[FOLLOWED_MAX];
@@ -134,9 +135,9 @@ void signal_message_init(struct signal *signal, struct message *message, enum me
 /* Our addresses for this peer, into the message. */
 void signal_fill_addrs(struct signal *signal, const struct node_id *peer, struct message *message);
 /* Sends it by one broker (NULL: by the carrier), or by every way that is up. 0, or -ENOTCONN when
- * there is none. pass: NULL or what the recipient handed out. */
+ * there is none. */
 int signal_send_by(struct signal *signal, struct signal_broker *way, const struct node_id *to,
-                   const uint8_t *pass, const struct message *message);
+                   const struct message *message);
 int signal_send_all(struct signal *signal, const struct node_id *to, const struct message *message);
 bool signal_has_way(const struct signal *signal, const struct signal_peer *peer);
 

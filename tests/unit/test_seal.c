@@ -31,9 +31,10 @@ static const uint8_t alice_secret[32] = {1}, bob_secret[32] = {2},
                                       0x28, 0x29, 0x2a, 0x2b, 0x2c, 0x2d, 0x2e, 0x2f,
                                       0x30, 0x31, 0x32, 0x33, 0x34, 0x35, 0x36, 0x37,
                                       0x38, 0x39, 0x3a, 0x3b, 0x3c, 0x3d, 0x3e, 0x3f};
-static const uint8_t pass[SEAL_PASS_BYTES] = {0xa0, 0xa1, 0xa2, 0xa3, 0xa4, 0xa5, 0xa6,
-                                              0xa7, 0xa8, 0xa9, 0xaa, 0xab, 0xac, 0xad,
-                                              0xae, 0xaf, 0xb0, 0xb1, 0xb2, 0xb3};
+/* Alice's to Bob. */
+static const uint8_t pass[SEAL_PASS_BYTES] = {0x10, 0x43, 0x3a, 0xdb, 0xed, 0xd8, 0x57,
+                                              0x70, 0xb3, 0x37, 0x73, 0x42, 0x01, 0x78,
+                                              0x8d, 0xa1, 0xfd, 0xc1, 0x59, 0x1d};
 static const uint8_t no_pass[SEAL_PASS_BYTES];
 
 struct both {
@@ -69,14 +70,14 @@ static void vector(void **state)
 {
     struct both *both = *state;
     static const char expected[] =
-        "01c33d0db82dd6a9d9edaaa80248ee197aa0a1a2a38f86aee0358072d6365880"
+        "01f1f8e58b192dd4e915791682ff9cdff910433adb524d4414358072d6365880"
         "d1aeea329adf9121383851ed21a28e3b75e965d0d2cd1662541d664f8143c197"
         "9f2f8b40e202c5e429544b228ca2a37d5e09118af7089d6e3d4fb0dc33c97493"
         "f60197d3f59a9a3bfa592c74a07bc7b80e009020083fc9ae28da991e261241e1"
         "caba03435cb196cff382db102d6e29ffc44f1b5104e5ffd20b77df23bee5c5df"
         "4ad9c5a32c3aada3f093fee6a669a80dd6d323289876c876bdabe95a6c5355e5"
         "335589866853cf8dc67bcf5e3f779c6d7ade74bb223665a70cc0deb97cf758f2"
-        "9e7a2530deb25d72cf86348396560326ecf96d582cac51eefd5d25aaee41bf17";
+        "9e7a2530deb25d72cf8634839656032640510843da54ba074980c5b63484f040";
     uint8_t seal[SEAL_BYTES_MAX];
     char text[2 * SEAL_PAD_BYTES + 1];
 
@@ -206,6 +207,29 @@ static void passes(void **state)
     /* Zeros are no pass. */
     assert_int_equal(seal_build(both->alice, bob, no_pass, "x", 1, other), 256);
     assert_memory_equal(other + 17, no_pass, 8);
+}
+
+/* Both make the same, another direction is another pass. docs/protocol-signal.md has the vector. */
+static void both_make_passes(void **state)
+{
+    struct both *both = *state;
+    static const char expected[] = "10433adbedd85770b337734201788da1fdc1591d";
+    const struct node_id *alice = identity_id(both->alice), *bob = identity_id(both->bob);
+    struct node_id bad = {{1}};
+    uint8_t to_alice[SEAL_PASS_BYTES], to_bob[SEAL_PASS_BYTES];
+    uint8_t theirs[SEAL_PASS_BYTES], ours[SEAL_PASS_BYTES];
+    char text[2 * SEAL_PASS_BYTES + 1];
+
+    assert_int_equal(seal_passes(both->alice, bob, to_alice, to_bob), 0);
+    assert_int_equal(seal_passes(both->bob, alice, theirs, ours), 0);
+    assert_memory_equal(theirs, to_bob, sizeof(theirs));
+    assert_memory_equal(ours, to_alice, sizeof(ours));
+    assert_memory_not_equal(ours, theirs, sizeof(ours));
+    hex(to_bob, sizeof(to_bob), text);
+    assert_string_equal(text, expected);
+    assert_int_equal(seal_passes(both->alice, &bad, theirs, ours), ADIT_ECRYPTO);
+    assert_memory_equal(ours, no_pass, sizeof(ours));
+    assert_memory_equal(theirs, no_pass, sizeof(theirs));
 }
 
 static void not_for_us(void **state)
@@ -399,9 +423,11 @@ static void cost(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(vector),  cmocka_unit_test(by_hand),   cmocka_unit_test(there_and_back),
-        cmocka_unit_test(altered), cmocka_unit_test(passes),    cmocka_unit_test(not_for_us),
-        cmocka_unit_test(lengths), cmocka_unit_test(low_order), cmocka_unit_test(hostile_insides),
+        cmocka_unit_test(vector),         cmocka_unit_test(by_hand),
+        cmocka_unit_test(there_and_back), cmocka_unit_test(altered),
+        cmocka_unit_test(passes),         cmocka_unit_test(both_make_passes),
+        cmocka_unit_test(not_for_us),     cmocka_unit_test(lengths),
+        cmocka_unit_test(low_order),      cmocka_unit_test(hostile_insides),
         cmocka_unit_test(cost),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

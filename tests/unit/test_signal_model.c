@@ -147,7 +147,8 @@ static void chaos_step(struct world *world)
     } else if (what < 95) {
         node->carrier_fails = !node->carrier_fails;
     } else if (what < 97 && node->signal) {
-        signal_announce(node->signal, identity_id(any_node(world)->identity));
+        signal_announce(node->signal,
+                        identity_id(world->nodes[(node->index + 1) % WORLD_NODES].identity));
     } else if (node->signal) {
         signal_kick(node->signal);
     }
