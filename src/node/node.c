@@ -40,6 +40,23 @@ static void on_proven(void *arg, struct pipe *pipe, struct handshake *handshake)
 
 static const struct listen_events listen_events = {.proven = on_proven};
 
+/* Attempts to connect go by the interfaces that work; by all named ones when none does, since one
+ * may work before we hear of it. */
+static void set_interfaces(struct node *node)
+{
+    const struct config_strings *names = &node->config->nat.interfaces;
+    struct strategy_env *env = &node->env;
+
+    env->interface_count = 0;
+    if (names->count > 0 && node->netwatch)
+        env->interface_count = interfaces_usable(netwatch_interfaces(node->netwatch), names,
+                                                 env->interfaces, STRATEGY_INTERFACES_MAX);
+    if (env->interface_count > 0)
+        return;
+    for (size_t i = 0; i < names->count && i < STRATEGY_INTERFACES_MAX; i++)
+        snprintf(env->interfaces[env->interface_count++], IF_NAMESIZE, "%s", names->items[i]);
+}
+
 static void on_network_changed(void *arg, enum netwatch_what what)
 {
     struct node *node = arg;
@@ -47,6 +64,7 @@ static void on_network_changed(void *arg, enum netwatch_what what)
 
     if (node->stopping)
         return;
+    set_interfaces(node);
     HASH_ITER (hh, node->peers, peer, next)
         node_peer_network_changed(peer);
     if (what != NETWATCH_ROUTES)
@@ -71,7 +89,6 @@ static void set_name(struct node *node, const struct config *config)
 
 static void set_env(struct node *node, const struct config *config)
 {
-    const struct config_strings *names = &config->nat.interfaces;
     uint64_t connect_us = config->path.dial_timeout_us;
 
     node->env.loop = node->loop;
@@ -81,10 +98,7 @@ static void set_env(struct node *node, const struct config *config)
         node->env.connect_ms = (uint32_t)(connect_us / MS_US);
     node->env.tls_ms = STRATEGY_TLS_MS;
     node->env.spacing_us = STRATEGY_SPACING_US;
-    node->env.interface_count = 0;
-    for (size_t i = 0; i < names->count && i < STRATEGY_INTERFACES_MAX; i++)
-        snprintf(node->env.interfaces[node->env.interface_count++], IF_NAMESIZE, "%s",
-                 names->items[i]);
+    set_interfaces(node);
     lookup_init_env(node);
 }
 

@@ -10,6 +10,7 @@
  *     the peer is used, its session has a path in good health, the interface is usable, and no path
  *     of the session that is not suspect has an address of that interface
  *
+ * and, where standby is not wanted, only while a lesser interface carries traffic; it does so
  * calmly, since nobody waits. While there is no healthy path at all the peer's own scheduler looks
  * for one, over all interfaces. A slot only dials: where that does not succeed, as with a peer
  * behind a NAT, there is no standby.
@@ -18,6 +19,8 @@
  * of its interface in nat.interfaces; where none are named, a path by which the system would not
  * send to that peer today is worse than any other. Ranks are looked at again when the network has
  * changed; a path whose address is gone, or whose interface is down or unplugged, is left at once.
+ * Where no standby is wanted, a path over a lesser interface goes when a better one carries
+ * traffic.
  *
  * Limits: STANDBY_SLOTS interfaces; the peer owns them.
  */
@@ -178,6 +181,48 @@ void standby_free(struct node_peer *peer)
     free(standby);
 }
 
+static bool is_kept(const struct config *config)
+{
+    return config->nat.standby && config->nat.interfaces.count > 1;
+}
+
+static const struct path_info *active_path(const struct session_info *info)
+{
+    for (uint32_t i = 0; i < info->paths; i++)
+        if (info->path[i].state == PATH_ACTIVE)
+            return &info->path[i];
+    return NULL;
+}
+
+struct spent {
+    struct node_peer *peer;
+    int rank; /* of the active path */
+};
+
+static int review_spent(void *arg, const struct path_info *path)
+{
+    const struct spent *spent = arg;
+
+    if (path->state == PATH_STANDBY && path->rank > spent->rank &&
+        path->rank / PLACES == spent->rank / PLACES)
+        return SESSION_RANK_SPENT;
+    return standby_review(spent->peer, path);
+}
+
+/* Where no standby is wanted: a path over a lesser interface than the active one's has served. */
+static void drop_spent(struct node_peer *peer, const struct session_info *info)
+{
+    const struct path_info *active = active_path(info);
+    struct spent spent = {peer, active ? active->rank : 0};
+    bool any = false;
+
+    for (uint32_t i = 0; active && i < info->paths; i++)
+        any = any || (info->path[i].state == PATH_STANDBY && info->path[i].rank > spent.rank &&
+                      info->path[i].rank / PLACES == spent.rank / PLACES);
+    if (any)
+        session_review_paths(peer->session, review_spent, &spent);
+}
+
 static bool has_path_over(const struct session_info *info, const struct interfaces *list,
                           const struct interface *item)
 {
@@ -190,33 +235,42 @@ static bool has_path_over(const struct session_info *info, const struct interfac
     return false;
 }
 
+/* Whether a path over an interface is wanted: as a standby, or since it is preferred to the one
+ * that carries traffic. */
+static bool is_wanted(const struct node_peer *peer, const struct session_info *info,
+                      const struct standby_slot *slot)
+{
+    const struct interfaces *list = netwatch_interfaces(peer->node->netwatch);
+    const struct interface *item = interfaces_named(list, slot->env.interfaces[0]);
+    const struct path_info *active = active_path(info);
+
+    if (!item || !interfaces_is_usable(list, item) || has_path_over(info, list, item))
+        return false;
+    return is_kept(peer->node->config) ||
+           (active && slot->number - 1 < (unsigned)active->rank % PLACES);
+}
+
 void standby_update(struct node_peer *peer)
 {
     const struct config *config = peer->node->config;
-    const struct interfaces *list;
     struct session_info info;
-    bool wanted = config->nat.standby && config->nat.interfaces.count > 1 && peer->is_exit &&
-                  peer->session && !peer->node->stopping &&
+    bool wanted = peer->is_exit && peer->session && !peer->node->stopping &&
                   session_wants(peer->session) == SESSION_WANTS_NOTHING;
 
-    if (wanted && !peer->standby)
+    if (wanted && !peer->standby && config->nat.interfaces.count > 1)
         peer->standby = standby_make(peer);
-    if (!peer->standby)
-        return;
     if (wanted)
         session_describe(peer->session, &info);
-    list = netwatch_interfaces(peer->node->netwatch);
-    for (size_t i = 0; i < peer->standby->count; i++) {
+    for (size_t i = 0; peer->standby && i < peer->standby->count; i++) {
         struct standby_slot *slot = &peer->standby->slots[i];
-        const struct interface *item =
-            wanted ? interfaces_named(list, slot->env.interfaces[0]) : NULL;
 
         if (slot->scheduler)
-            scheduler_set_need(slot->scheduler, item && interfaces_is_usable(list, item) &&
-                                                        !has_path_over(&info, list, item)
+            scheduler_set_need(slot->scheduler, wanted && is_wanted(peer, &info, slot)
                                                     ? SCHEDULER_CALM
                                                     : SCHEDULER_STOP);
     }
+    if (wanted && !is_kept(config))
+        drop_spent(peer, &info);
 }
 
 void standby_kick(struct node_peer *peer)

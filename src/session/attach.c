@@ -263,11 +263,14 @@ void session_review_paths(struct session *session, session_review_cb *review, vo
         rank = review(arg, &info);
         if (rank >= 0)
             path->rank = rank;
+        else if (rank == SESSION_RANK_SPENT)
+            path->stale = true;
         else if (path->state != PATH_SUSPECT)
             session_path_suspect(path);
     }
     if (session->active && !session->over)
         session_choose_path(session, NULL);
+    session_touch_tick(session);
 }
 
 static void on_path_room(struct pipe *pipe, void *arg);

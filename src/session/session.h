@@ -134,10 +134,12 @@ struct session_info {
 };
 void session_describe(const struct session *session, struct session_info *info);
 
-/* Asks the owner about each path anew: its rank, or SESSION_RANK_GONE when nothing can go over it
- * any more (its interface is down, its address gone). Such a path is left at once, and let go if it
- * stays silent; a better one than the active one takes over. */
-#define SESSION_RANK_GONE (-1)
+/* Asks the owner about each path anew: its rank; SESSION_RANK_GONE when nothing can go over it any
+ * more (its interface is down, its address gone): it is left at once, and let go if it stays
+ * silent; SESSION_RANK_SPENT: it is not wanted, and let go when there is another. A better one than
+ * the active one takes over. */
+#define SESSION_RANK_GONE  (-1)
+#define SESSION_RANK_SPENT (-2)
 typedef int session_review_cb(void *arg, const struct path_info *path);
 void session_review_paths(struct session *session, session_review_cb *review, void *arg);
 
