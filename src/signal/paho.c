@@ -365,15 +365,32 @@ __attribute__((constructor)) static void become_child(void)
 
 /* --- This side --- */
 
+/* What of our environment it may see: where certificates, time zones and a sanitizer's options are.
+ * Not the rest: MQTT_C_CLIENT_TRACE, for one, would have Paho write passwords to a file. */
+static void pick_environment(char *out[ENVIRONMENT_MAX + 1])
+{
+    static const char *const names[] = {
+        "SSL_CERT_FILE=", "SSL_CERT_DIR=", "LD_LIBRARY_PATH=", "ASAN_OPTIONS=",
+        "UBSAN_OPTIONS=", "TSAN_OPTIONS=", "LSAN_OPTIONS=",    "TZ="};
+    size_t count = 0;
+
+    for (char **at = environ; *at && count < ENVIRONMENT_MAX; at++)
+        for (size_t i = 0; i < sizeof(names) / sizeof(names[0]) && count < ENVIRONMENT_MAX; i++)
+            if (strncmp(*at, names[i], strlen(names[i])) == 0)
+                out[count++] = *at;
+    out[count] = NULL;
+}
+
 static int spawn(int fd, pid_t *pid)
 {
-    char name[] = PROCESS_NAME;
+    char name[] = PROCESS_NAME, *environment[ENVIRONMENT_MAX + 1];
     char *const argv[] = {name, NULL};
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attr;
     sigset_t none, all;
     int error;
 
+    pick_environment(environment);
     sigemptyset(&none);
     sigfillset(&all);
     if (posix_spawn_file_actions_init(&actions) != 0)
@@ -391,7 +408,7 @@ static int spawn(int fd, pid_t *pid)
     if (!error)
         error = posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
     if (!error)
-        error = posix_spawn(pid, "/proc/self/exe", &actions, &attr, argv, environ);
+        error = posix_spawn(pid, "/proc/self/exe", &actions, &attr, argv, environment);
     posix_spawnattr_destroy(&attr);
     posix_spawn_file_actions_destroy(&actions);
     return -error;
