@@ -66,6 +66,7 @@
 #define LANDLOCK_FIRST_VERSION (LANDLOCK_ACCESS_FS_MAKE_SYM * 2 - 1)
 
 #define PROCESS_NAME           "adit-broker"
+#define ENVIRONMENT_MAX        8 /* variables that the process sees */
 #define SOCKET_FD              3
 #define SOCKET_BUFFER          (192 * 1024)
 #define BUFFERED_MAX           64 /* messages that wait in Paho to be sent */
