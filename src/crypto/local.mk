@@ -6,6 +6,7 @@ libadit_a_SOURCES += \
 	src/crypto/identity.c src/crypto/identity.h src/crypto/identity_int.h \
 	src/crypto/preface.c src/crypto/preface.h \
 	src/crypto/seal.c src/crypto/seal.h \
+	src/crypto/tls_client.c src/crypto/tls_client.h \
 	src/crypto/tls_context.c src/crypto/tls_context.h \
 	src/crypto/tls_handshake.c src/crypto/tls_handshake.h \
 	src/crypto/tls_record.c src/crypto/tls_record.h \

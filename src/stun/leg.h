@@ -55,20 +55,20 @@ struct leg_options {
         .pipe = PIPE_OPTIONS_DEFAULT \
     }
 
-/* Begins to connect. The server and the options are copied (but for what they point to). NULL: no
- * memory. All other failures are told by `end`. */
+/* Begins to connect. The server and the options are copied. NULL: no memory. All other failures are
+ * told by `end`. */
 struct leg *leg_open(struct loop *loop, const struct stun_server *server,
                      const struct leg_options *options, const struct leg_events *events, void *arg);
 /* Ends it, untold: what is queued is still sent. */
 void leg_close(struct leg *leg);
 
-/* Sends one frame: bytes, then more bytes (may be 0), padded to a multiple of 4 on streams. 0,
- * ADIT_ECLOSED (not up), or -ENOBUFS: a stream's queue is full (LEG_QUEUE_BYTES), the frame was
- * dropped. */
-#define LEG_QUEUE_BYTES ((size_t)256 * 1024)
+/* Sends one frame, of one part or of two, with the padding that streams need. 0, ADIT_ECLOSED (not
+ * up), or -ENOBUFS: a stream has more than LEG_QUEUE_BYTES unsent, the frame was dropped. */
+#define LEG_QUEUE_BYTES ((size_t)512 * 1024)
 int leg_send(struct leg *leg, const void *bytes, size_t len);
 int leg_send2(struct leg *leg, const void *head, size_t head_len, const void *data, size_t len);
-/* Bytes that may be sent before frames are dropped. */
+/* Bytes that may be sent before those who send much should wait for `room`; half of what a stream
+ * holds, so that requests still go out. */
 size_t leg_room(const struct leg *leg);
 /* Stops and starts the delivery of frames. */
 void leg_pause(struct leg *leg);

@@ -4,16 +4,21 @@ libadit_a_SOURCES += \
 	src/stun/channel.c src/stun/channel.h \
 	src/stun/credentials.c src/stun/credentials.h \
 	src/stun/integrity.c src/stun/integrity.h \
+	src/stun/leg.c src/stun/leg.h \
 	src/stun/read.c \
+	src/stun/secure.c src/stun/secure.h \
+	src/stun/server.c src/stun/server.h \
 	src/stun/stun.c src/stun/stun.h \
 	src/stun/transaction.c src/stun/transaction.h \
 	src/stun/words.c src/stun/words.h src/stun/words_int.h src/stun/words_names.c \
 	src/stun/words_value.c
 
 check_PROGRAMS += tests/unit/test-stun tests/unit/test-stun-integrity tests/unit/test-stun-words \
-	tests/unit/test-stun-transaction
+	tests/unit/test-stun-transaction tests/unit/test-stun-leg
 tests_unit_test_stun_SOURCES = tests/unit/test_stun.c tests/unit/stun_vectors.h
 tests_unit_test_stun_integrity_SOURCES = tests/unit/test_stun_integrity.c tests/unit/stun_vectors.h
+tests_unit_test_stun_leg_SOURCES = tests/unit/test_stun_leg.c tests/unit/tls_server.h \
+	tests/unit/pipe_recorder.h
 tests_unit_test_stun_transaction_SOURCES = tests/unit/test_stun_transaction.c
 tests_unit_test_stun_words_SOURCES = tests/unit/test_stun_words.c tests/unit/stun_vectors.h
 

@@ -48,25 +48,28 @@ static int message_length(const uint8_t *bytes, size_t len)
     return STUN_HEADER_BYTES + get16(bytes + 2);
 }
 
-int stun_frame(const uint8_t *bytes, size_t len)
+int stun_frame_length(const uint8_t *bytes, size_t len)
 {
-    int whole;
-
     if (len == 0)
         return 0;
     switch (stun_kind(bytes[0])) {
     case STUN_KIND_MESSAGE:
-        whole = message_length(bytes, len);
-        break;
+        return message_length(bytes, len);
     case STUN_KIND_CHANNEL:
         /* In an int: 4 + 65535 + padding does not fit in 16 bits. */
-        whole =
-            len < CHANNEL_HEADER_BYTES ? 0 : CHANNEL_HEADER_BYTES + ((get16(bytes + 2) + 3) & ~3);
-        break;
+        return len < CHANNEL_HEADER_BYTES ? 0
+                                          : CHANNEL_HEADER_BYTES + ((get16(bytes + 2) + 3) & ~3);
     case STUN_KIND_DTLS:
     case STUN_KIND_OTHER:
         return ADIT_EFORMAT;
     }
+    return ADIT_EFORMAT;
+}
+
+int stun_frame(const uint8_t *bytes, size_t len)
+{
+    int whole = stun_frame_length(bytes, len);
+
     if (whole <= 0)
         return whole;
     return len < (size_t)whole ? 0 : whole;

@@ -170,9 +170,12 @@ struct stun_message {
 enum stun_kind { STUN_KIND_MESSAGE, STUN_KIND_CHANNEL, STUN_KIND_DTLS, STUN_KIND_OTHER };
 enum stun_kind stun_kind(uint8_t first);
 /* On a stream (RFC 8489 6.2.2, RFC 8656 12.5): the length of the message or ChannelData that the
- * bytes begin with, padding included, once all of it is there; 0: more is needed; ADIT_EFORMAT:
- * neither, the stream cannot be followed any longer. At most STUN_MESSAGE_MAX. */
+ * bytes begin with, padding included, at most STUN_MESSAGE_MAX. stun_frame(): once all of it is
+ * there; stun_frame_length(): once it can be told, from the first 4 bytes. 0: more is needed;
+ * ADIT_EFORMAT: neither, the stream cannot be followed any longer. */
+#define STUN_FRAME_HEADER_BYTES 4
 int stun_frame(const uint8_t *bytes, size_t len);
+int stun_frame_length(const uint8_t *bytes, size_t len);
 
 /* --- Parsing --- */
 
