@@ -636,7 +636,8 @@ static void join_two(struct world *world, struct pipe *ends[2])
  * path is gone, traffic moves without waiting for silence, and goes back by rank. */
 static void test_review(void **state)
 {
-    static const int gone[] = {SESSION_RANK_GONE, 1}, swapped[] = {1, 0};
+    static const int gone[] = {SESSION_RANK_GONE, 1}, swapped[] = {1, 0},
+                     spent[] = {0, SESSION_RANK_SPENT};
     struct world world;
     struct reader client, server = {0};
     struct pipe *ends[2];
@@ -672,6 +673,42 @@ static void test_review(void **state)
     session_review_paths(world.side[0].session, on_review, (void *)swapped);
     run(&world, SEC_US);
     check_active(&world, 0, 0, 3);
+    /* The lesser one has served its time. */
+    session_review_paths(world.side[0].session, on_review, (void *)spent);
+    assert_int_equal(session_paths(world.side[0].session), 2);
+    run(&world, 6 * SEC_US);
+    assert_int_equal(session_paths(world.side[0].session), 1);
+    assert_int_equal(session_paths(world.side[1].session), 1);
+    check_active(&world, 0, 0, 3);
+    world_free(&world);
+}
+
+/* Who leaves a path that is gone says so, and the peer repeats at once what it sent over it, though
+ * it heard of that path just now. */
+static void test_lost_bytes(void **state)
+{
+    static const int gone[] = {SESSION_RANK_GONE, 1};
+    struct world world;
+    struct reader client;
+    struct pipe *ends[2];
+    uint64_t at;
+
+    (void)state;
+    world_new(&world);
+    join_two(&world, ends);
+    open_from(&world, 0, &client);
+    run(&world, SEC_US);
+    pipe_write_copy(client.pipe, "x", 1);
+    run(&world, 10 * MS_US);
+    pair_cut(ends[0], true);
+    pipe_write_copy(world.side[1].opened[0], "key", 3);
+    run(&world, 10 * MS_US);
+    assert_int_equal(client.got, 0);
+    at = loop_now(world.loop);
+    session_review_paths(world.side[0].session, on_review, (void *)gone);
+    run(&world, SEC_US);
+    assert_int_equal(client.got, 3);
+    assert_true(client.last_at - at < 10 * MS_US);
     world_free(&world);
 }
 
@@ -804,6 +841,7 @@ int main(void)
         cmocka_unit_test(test_ping),
         cmocka_unit_test(test_signal),
         cmocka_unit_test(test_review),
+        cmocka_unit_test(test_lost_bytes),
         cmocka_unit_test(test_only_path_gone),
         cmocka_unit_test(test_going_back),
     };
