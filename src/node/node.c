@@ -201,6 +201,10 @@ struct node *node_new(struct loop *loop, const struct config *config, struct sta
     r = node->tls ? 0 : ADIT_ECRYPTO;
     if (r < 0)
         snprintf(errbuf, errlen, "no TLS: the log says why");
+    if (r == 0 && !node->netwatch) {
+        snprintf(errbuf, errlen, "out of memory");
+        r = -ENOMEM;
+    }
     if (r == 0)
         set_env(node, config);
     if (r == 0)
