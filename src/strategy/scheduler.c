@@ -271,18 +271,18 @@ static void choose_text(struct scheduler *scheduler)
     }
 }
 
-/* What the owner should know at once. A peer that does not answer by signalling may still be
+/* What the owner should know at once, now that an attempt has failed. A refusal is told when it
+ * comes, since an old one may be over. A peer that does not answer by signalling may still be
  * reached, so that counts when everything else has failed too. */
-static void tell_hopeless(struct scheduler *scheduler, bool round_over)
+static void tell_hopeless(struct scheduler *scheduler, const struct entry *failed, bool round_over)
 {
-    for (size_t i = 0; i < scheduler->count && scheduler->events->hopeless; i++) {
-        struct entry *entry = &scheduler->entries[i];
+    const struct entry *told = failed->why == -EACCES ? failed : NULL;
 
-        if (entry->why != -EACCES && (entry->why != -EHOSTDOWN || !round_over))
-            continue;
-        scheduler->events->hopeless(scheduler->arg, entry->why, entry->text);
-        return;
-    }
+    for (size_t i = 0; i < scheduler->count && !told && round_over; i++)
+        if (scheduler->entries[i].why == -EHOSTDOWN)
+            told = &scheduler->entries[i];
+    if (told && scheduler->events->hopeless)
+        scheduler->events->hopeless(scheduler->arg, told->why, told->text);
 }
 
 static void on_proven(void *arg, struct pipe *pipe, const char *candidate)
@@ -346,7 +346,7 @@ static void on_over(void *arg, int why, const char *text)
         round_step(round);
     round_over = round_is_over(round); /* others may be under way: while somebody waits, always */
     round_settle(round);
-    tell_hopeless(scheduler, round_over);
+    tell_hopeless(scheduler, entry, round_over);
 }
 
 static const struct attempt_events attempt_events = {.proven = on_proven, .over = on_over};

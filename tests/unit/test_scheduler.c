@@ -416,6 +416,42 @@ static void made_to_fail(void **state)
     end(&f);
 }
 
+static void on_refusal(void *arg, int why, const char *text)
+{
+    struct fixture *f = arg;
+
+    assert_int_equal(why, -EACCES);
+    assert_string_equal(text, "there");
+    f->hopeless++;
+}
+
+/* A refusal is told when it comes, not again whenever another strategy fails: it may be over. */
+static void a_refusal_is_told_once(void **state)
+{
+    static const struct scheduler_events refusal_events = {
+        .candidates = on_candidates, .path = on_path, .hopeless = on_refusal};
+    const struct scheduler_options options = {.table = table, .strategies = {{0, 1}, 2}};
+    struct fixture f;
+
+    (void)state;
+    begin(&f, 2, false);
+    scheduler_free(f.scheduler);
+    f.scheduler = scheduler_new(&f.env, &options, &f.id, "peer", &refusal_events, &f);
+    assert_non_null(f.scheduler);
+    plans[0].fail_us = 100 * MS_US;
+    plans[1].fail_us = 10 * MS_US;
+    plans[1].why = -EACCES;
+    scheduler_set_need(f.scheduler, SCHEDULER_URGENT);
+    run(&f, 150 * MS_US);
+    assert_int_equal(plans[1].starts, 1);
+    assert_int_equal(f.hopeless, 1);
+    plans[1].fail_us = 0; /* from now on it takes its time */
+    run(&f, 5 * SEC_US);
+    assert_true(plans[0].starts > 3);
+    assert_int_equal(f.hopeless, 1);
+    end(&f);
+}
+
 /* Each round in which nobody answered is told, also while others are under way: as somebody waits,
  * they always are. */
 static void nobody_answers(void **state)
@@ -438,11 +474,17 @@ static void nobody_answers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(urgent_pauses),  cmocka_unit_test(urgent_silence),
-        cmocka_unit_test(calm_pauses),    cmocka_unit_test(kick),
-        cmocka_unit_test(better_goes_on), cmocka_unit_test(losers_end),
-        cmocka_unit_test(refused),        cmocka_unit_test(short_lives),
-        cmocka_unit_test(made_to_fail),   cmocka_unit_test(nobody_answers),
+        cmocka_unit_test(urgent_pauses),
+        cmocka_unit_test(urgent_silence),
+        cmocka_unit_test(calm_pauses),
+        cmocka_unit_test(kick),
+        cmocka_unit_test(better_goes_on),
+        cmocka_unit_test(losers_end),
+        cmocka_unit_test(refused),
+        cmocka_unit_test(short_lives),
+        cmocka_unit_test(made_to_fail),
+        cmocka_unit_test(nobody_answers),
+        cmocka_unit_test(a_refusal_is_told_once),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
