@@ -83,7 +83,7 @@ struct signal_followed {
     uint8_t instance[MESSAGE_INSTANCE_BYTES];
     uint64_t newest, until; /* loop time; until 0: free place */
 };
-#define FOLLOWED_MAX 4 /* instances of one peer within that time */
+#define FOLLOWED_MAX 16 /* instances of one peer within that time */
 
 struct signal_peer {
     UT_hash_handle hh;             /* by id */
