@@ -22,7 +22,7 @@
  *
  * The end of a forward is the end of its connections.
  *
- * Limit: FORWARDS_MAX; connections as inlet.c has them, at either side.
+ * Limits: FORWARDS_MAX; INLET_CLIENTS_MAX connections each, here as at the listener.
  */
 #include "node/forward.h"
 
@@ -55,6 +55,7 @@ struct forward {
     node_forward_cb *cb; /* NULL: nobody asks */
     void *arg;
     LIST_HEAD(, arrival) arrivals;
+    uint32_t arrival_count;
 };
 
 /* A connection that came back, from its OPEN until the stream's end. */
@@ -126,6 +127,7 @@ static void arrival_end(struct arrival *arrival)
     if (arrival->request)
         egress_cancel(arrival->request);
     LIST_REMOVE(arrival, link);
+    arrival->forward->arrival_count--;
     free(arrival);
 }
 
@@ -167,8 +169,14 @@ static bool is_for(const struct forward *forward, const struct node_peer *peer,
 static void arrival_begin(struct forward *forward, struct pipe *stream)
 {
     struct egress *egress = direct_egress(forward->node);
-    struct arrival *arrival = egress ? calloc(1, sizeof(*arrival)) : NULL;
+    struct arrival *arrival;
 
+    if (forward->arrival_count == INLET_CLIENTS_MAX) { /* more than an honest listener lets in */
+        forward->failed++;
+        stream_answer(stream, ANSWER_LIMIT, NULL);
+        return;
+    }
+    arrival = egress ? calloc(1, sizeof(*arrival)) : NULL;
     if (arrival)
         arrival->request = egress_open_trusted(egress, &forward->spec.to, on_connected, arrival);
     if (!arrival || !arrival->request) {
@@ -180,6 +188,7 @@ static void arrival_begin(struct forward *forward, struct pipe *stream)
     arrival->forward = forward;
     arrival->stream = stream;
     LIST_INSERT_HEAD(&forward->arrivals, arrival, link);
+    forward->arrival_count++;
     pipe_add_listener(stream, &stream_events, arrival);
 }
 
@@ -632,16 +641,9 @@ void forwards_free(struct node *node)
 
 /* --- Status --- */
 
-static size_t connections_now(const struct forward *forward)
+static uint32_t connections_now(const struct forward *forward)
 {
-    const struct arrival *arrival;
-    size_t count = 0;
-
-    if (forward->inlet)
-        return inlet_stats(forward->inlet)->clients;
-    LIST_FOREACH (arrival, &forward->arrivals, link)
-        count++;
-    return count;
+    return forward->inlet ? inlet_stats(forward->inlet)->clients : forward->arrival_count;
 }
 
 json_t *forwards_describe(const struct node *node)

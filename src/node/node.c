@@ -151,10 +151,12 @@ static int start_exit(struct node *node, char *errbuf, size_t errlen)
 static int start_gateway(struct node *node, char *errbuf, size_t errlen)
 {
     struct front_config config;
-    int r = routes_use(node, node->config, errbuf, errlen);
+    struct ways ways;
+    int r = routes_plan(node, node->config, &ways, errbuf, errlen);
 
     if (r < 0)
         return r;
+    routes_use(node, &ways);
     front_config_from(&config, node->config);
     node->front = front_new(node->loop, &config, &node->outlet, &r);
     if (node->front)
@@ -371,14 +373,72 @@ static char *needs_restart(const struct node *node, const struct config *next)
     return strdup(text[0] ? text + 1 : "");
 }
 
+static int reload_egress(struct node *node, const struct config *config, char *errbuf,
+                         size_t errlen)
+{
+    struct egress_config egress;
+    int r;
+
+    if (!node->egress)
+        return 0;
+    egress_config_from(&egress, config);
+    r = egress_reconfigure(node->egress, &egress);
+    if (r < 0)
+        snprintf(errbuf, errlen, "exit: %s", err_text(r));
+    return r;
+}
+
+static int reload_front(struct node *node, const struct config *config, char *errbuf, size_t errlen)
+{
+    struct front_config front;
+    int r;
+
+    if (!node->front)
+        return 0;
+    front_config_from(&front, config);
+    r = front_reload(node->front, &front);
+    if (r < 0)
+        snprintf(errbuf, errlen, "gateway: %s; the log says more", err_text(r));
+    return r;
+}
+
+/* Takes over what may fail: all of it, or nothing (errbuf says why). */
+static int reload_parts(struct node *node, const struct config *config, const struct config *old,
+                        char *errbuf, size_t errlen)
+{
+    struct ways ways = {.exit = NULL};
+    char why[256];
+    int r = 0;
+
+    if (node->front)
+        r = routes_plan(node, config, &ways, errbuf, errlen);
+    if (r < 0)
+        return r;
+    r = reload_egress(node, config, errbuf, errlen);
+    if (r == 0)
+        r = reload_front(node, config, errbuf, errlen);
+    if (r == 0 && node->roles & NODE_FORWARD)
+        r = forwards_use(node, config, errbuf, errlen);
+    if (r == 0) {
+        if (node->front)
+            routes_use(node, &ways);
+        return 0;
+    }
+    routes_drop(&ways);
+    if (reload_egress(node, old, why, sizeof(why)) < 0 ||
+        reload_front(node, old, why, sizeof(why)) < 0)
+        log_error("event=reload-failed effect=\"the old configuration is not all in use\" "
+                  "why=\"%s\"",
+                  why);
+    return r;
+}
+
 int node_reload(struct node *node, const struct config *config, char **restart, char *errbuf,
                 size_t errlen)
 {
     const struct config *old = node->config;
     struct node_peer *peer, *next;
-    struct egress_config egress;
-    struct front_config front;
-    int r = 0;
+    int r;
 
     *restart = needs_restart(node, config);
     if (!*restart) {
@@ -387,35 +447,16 @@ int node_reload(struct node *node, const struct config *config, char **restart, 
     }
     /* From here on peers are judged by the new one; what fails puts the old one back. */
     node->config = config;
-    if (node->front) {
-        front_config_from(&front, config);
-        r = front_reload(node->front, &front);
-        if (r < 0)
-            snprintf(errbuf, errlen, "gateway: %s; the log says more", err_text(r));
-        if (r == 0)
-            r = routes_use(node, config, errbuf, errlen);
-        if (r < 0) {
-            front_config_from(&front, old);
-            if (front_reload(node->front, &front) < 0)
-                log_error("event=reload-failed part=gateway");
-        }
-    }
-    if (r == 0 && node->roles & NODE_FORWARD)
-        r = forwards_use(node, config, errbuf, errlen);
-    if (r == 0 && node->egress) {
-        egress_config_from(&egress, config);
-        r = egress_reconfigure(node->egress, &egress);
-        if (r < 0)
-            snprintf(errbuf, errlen, "exit: %s", err_text(r));
-    }
-    if (r == 0 && direct_reconfigure(node) < 0)
-        log_warn("event=reload-incomplete part=direct why=\"out of memory\"");
+    r = reload_parts(node, config, old, errbuf, errlen);
     if (r < 0) {
         node->config = old;
+        finder_refresh(node); /* peers that were to be used may have brought brokers */
         free(*restart);
         *restart = NULL;
         return r;
     }
+    if (direct_reconfigure(node) < 0)
+        log_warn("event=reload-incomplete part=direct why=\"out of memory\"");
     node->pool.limit = config->session.memory;
     set_name(node, config);
     HASH_ITER (hh, node->peers, peer, next)

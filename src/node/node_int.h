@@ -241,9 +241,18 @@ struct pipe *node_peer_open(struct node_peer *peer, const struct opening *openin
 int node_choose_peer(struct node *node, const struct config *config, const char *text,
                      struct node_peer **peer, char *errbuf, size_t errlen);
 
-/* route.c: takes over the gateway's exit and routes. 0, or a negative error and errbuf: nothing has
- * changed. */
-int routes_use(struct node *node, const struct config *config, char *errbuf, size_t errlen);
+/* route.c: the gateway's exit and routes. */
+struct ways {
+    struct node_peer *exit;
+    struct route *routes;
+    size_t count;
+};
+/* Those of a configuration, with their peers taken into use, to be used or dropped. 0, or a negative
+ * error and errbuf. */
+int routes_plan(struct node *node, const struct config *config, struct ways *ways, char *errbuf,
+                size_t errlen);
+void routes_use(struct node *node, struct ways *ways); /* instead of those that there are */
+void routes_drop(struct ways *ways);
 void routes_free(struct node *node);
 /* The first route that matches; NULL: none does. */
 struct route *routes_find(struct node *node, const struct target *target);

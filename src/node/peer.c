@@ -141,6 +141,8 @@ void node_peer_leave(struct node_peer *peer)
     node_peer_refresh(peer);
     if (peer->session && !peer->is_admitted && session_stream_count(peer->session) == 0)
         session_close(peer->session, CLOSE_OK, NULL);
+    if (!peer->node->stopping)
+        finder_refresh(peer->node);
     node_peer_update(peer);
     node_peer_release(peer);
 }

@@ -21,13 +21,7 @@
 
 #include "node/node_int.h"
 
-struct ways {
-    struct node_peer *exit;
-    struct route *routes;
-    size_t count;
-};
-
-static void ways_leave(struct ways *ways)
+void routes_drop(struct ways *ways)
 {
     for (size_t i = 0; i < ways->count; i++)
         if (ways->routes[i].peer)
@@ -88,34 +82,39 @@ static bool needs_exit(const struct config *config)
     return true;
 }
 
-int routes_use(struct node *node, const struct config *config, char *errbuf, size_t errlen)
+int routes_plan(struct node *node, const struct config *config, struct ways *ways, char *errbuf,
+                size_t errlen)
 {
     const struct config_routes *lines = &config->gateway.route;
-    struct ways old = {node->exit, node->routes, node->route_count}, fresh = {.exit = NULL};
     int r = 0;
 
+    *ways = (struct ways){.exit = NULL};
     if (lines->count) {
-        fresh.routes = calloc(lines->count, sizeof(*fresh.routes));
-        r = fresh.routes ? 0 : -ENOMEM;
+        ways->routes = calloc(lines->count, sizeof(*ways->routes));
+        r = ways->routes ? 0 : -ENOMEM;
         if (r < 0)
             snprintf(errbuf, errlen, "out of memory");
     }
     if (r == 0 && (config->gateway.exit[0] || needs_exit(config)))
-        r = take(node, config, config->gateway.exit, &fresh.exit, errbuf, errlen);
-    while (r == 0 && fresh.count < lines->count) {
-        r = take_route(node, config, &lines->items[fresh.count], &fresh.routes[fresh.count], errbuf,
+        r = take(node, config, config->gateway.exit, &ways->exit, errbuf, errlen);
+    while (r == 0 && ways->count < lines->count) {
+        r = take_route(node, config, &lines->items[ways->count], &ways->routes[ways->count], errbuf,
                        errlen);
-        fresh.count++;
+        ways->count++;
     }
-    if (r < 0) {
-        ways_leave(&fresh);
-        return r;
-    }
-    node->exit = fresh.exit;
-    node->routes = fresh.routes;
-    node->route_count = fresh.count;
-    ways_leave(&old);
-    return 0;
+    if (r < 0)
+        routes_drop(ways);
+    return r;
+}
+
+void routes_use(struct node *node, struct ways *ways)
+{
+    struct ways old = {node->exit, node->routes, node->route_count};
+
+    node->exit = ways->exit;
+    node->routes = ways->routes;
+    node->route_count = ways->count;
+    routes_drop(&old);
 }
 
 void routes_free(struct node *node)

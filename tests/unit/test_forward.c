@@ -3,6 +3,8 @@
  * Theory of operation: routes and forwards between two nodes on one loop, where a test needs what
  * no well-behaved peer does, or the moment between two events.
  */
+#include <sys/resource.h>
+
 #include "node_sides.h"
 
 #include "config/forward.h"
@@ -307,6 +309,111 @@ static void what_was_not_asked_for_is_refused(void **state)
     end(&f);
 }
 
+/* What fails in the end leaves everything as it was: routes and listeners too. */
+static void a_reload_that_fails_changes_nothing(void **state)
+{
+    struct fixture f;
+    struct config *old, *fresh;
+    char *restart = NULL;
+
+    (void)state;
+    begin_pair(&f);
+    f.gateway.node->roles |= NODE_FORWARD;
+    UNTIL(&f, is_joined(&f));
+    assert_string_equal(way_of(&f, "10.1.2.3:22"), "exit");
+    old = f.gateway.config;
+    fresh = config_new();
+    assert_int_equal(config_set(fresh, "gateway.listen=127.0.0.1:0"), 0);
+    assert_int_equal(config_set(fresh, "gateway.listen=[::1]:0"), 0);
+    assert_int_equal(config_set(fresh, "gateway.max_clients=1"), 0);
+    assert_int_equal(config_set(fresh, "gateway.route=* -> block"), 0);
+    assert_int_equal(config_set(fresh, "forward.local=0 -> nobody example.org:80"), 0);
+    assert_int_equal(config_finish(fresh), 0);
+    assert_true(node_reload(f.gateway.node, fresh, &restart, f.error, sizeof(f.error)) < 0);
+    assert_non_null(strstr(f.error, "nobody"));
+    assert_null(restart);
+    config_free(fresh);
+    assert_ptr_equal(f.gateway.node->config, old);
+    assert_int_equal(front_listeners(f.gateway.node->front), 1);
+    assert_string_equal(way_of(&f, "10.1.2.3:22"), "exit");
+    assert_int_equal(peer_of(&f.gateway, &f.exit)->uses, 1);
+    assert_true(is_joined(&f));
+    end(&f);
+}
+
+/* The brokers of a ticket are those of the peer that is used, and go with it. */
+static void brokers_go_with_the_forward(void **state)
+{
+    struct fixture f;
+    struct config_forward spec;
+    struct ticket ticket = {.broker_count = 1, .brokers = {"mqtt://127.0.0.1:9"}};
+    char text[TICKET_TEXT_MAX + 1], why[FORWARD_WHY_MAX];
+    struct identity *other = identity_generate();
+    struct forward *forward;
+
+    (void)state;
+    begin_pair(&f);
+    ticket.id = *identity_id(other);
+    assert_true(ticket_format(&ticket, text, sizeof(text)) > 0);
+    assert_int_equal(config_forward_set(&spec, false, "0", text, "example.org:80", why), 0);
+    assert_int_equal(signal_broker_count(f.gateway.node->signal), 0);
+    forward = node_forward(f.gateway.node, &spec, NULL, NULL, f.error, sizeof(f.error));
+    config_forward_clear(&spec);
+    assert_non_null(forward);
+    assert_int_equal(signal_broker_count(f.gateway.node->signal), 1);
+    node_forward_end(forward);
+    assert_int_equal(signal_broker_count(f.gateway.node->signal), 0);
+    identity_free(other);
+    end(&f);
+}
+
+#define MANY_FDS 4096
+
+/* An exit turned hostile opens as many as it can: there is an end to it. */
+static void what_comes_back_has_a_limit(void **state)
+{
+    struct rlimit files;
+    struct opening opening = {.kind = OPENING_FORWARDED};
+    static struct asked asked[INLET_CLIENTS_MAX + 2];
+    struct pipe *first = NULL;
+    struct fixture f;
+    struct seen seen;
+    size_t last = INLET_CLIENTS_MAX;
+
+    (void)state;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < MANY_FDS) {
+        files.rlim_cur = MANY_FDS;
+        if (setrlimit(RLIMIT_NOFILE, &files) < 0)
+            skip();
+    }
+    begin_pair(&f);
+    set(&f.exit, "exit.reverse=127.0.0.1");
+    assert_non_null(add(&f, true, "0", &seen));
+    UNTIL(&f, seen.listening);
+    assert_int_equal(addr_parse(seen.address, &opening.target.addr), 0);
+    opening.target.port = opening.target.addr.port;
+    memset(asked, 0, sizeof(asked));
+    for (size_t i = 0; i <= last + 1; i++) {
+        enum answer why;
+        struct pipe *stream;
+
+        if (i == last + 1) { /* there is room again when one has gone */
+            pipe_abort(first, -ECANCELED);
+            run(&f, 50 * MS_US);
+        }
+        stream = stream_open_as(peer_of(&f.exit, &f.gateway)->session, &opening, on_asked,
+                                &asked[i], &why);
+        assert_non_null(stream);
+        first = first ? first : stream;
+        if (i % 100 == 0 || i >= last)
+            UNTIL(&f, asked[i].answered);
+    }
+    assert_int_equal(asked[last - 1].answer, ANSWER_OK);
+    assert_int_equal(asked[last].answer, ANSWER_LIMIT);
+    assert_int_equal(asked[last + 1].answer, ANSWER_OK);
+    end(&f);
+}
+
 /* --- Texts --- */
 
 static void check_parse(bool reverse, const char *text, const char *expected)
@@ -372,6 +479,9 @@ int main(void)
         cmocka_unit_test(a_refusal_says_what_to_do_and_is_asked_again),
         cmocka_unit_test(a_refusal_and_a_lost_path),
         cmocka_unit_test(what_was_not_asked_for_is_refused),
+        cmocka_unit_test(a_reload_that_fails_changes_nothing),
+        cmocka_unit_test(brokers_go_with_the_forward),
+        cmocka_unit_test(what_comes_back_has_a_limit),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
