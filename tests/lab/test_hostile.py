@@ -132,9 +132,11 @@ def knocks(lab):
              "traffic; echo in ms, quiet and loud: " + ", ".join(
                  f"{name} {quiet[key] / 1e3:.1f} and {loud[key] / 1e3:.1f}" for name, key in
                  (("median", "p50_us"), ("99 %", "p99_us"), ("at most", "max_us"))))
-    check(used < 3, f"{used:.1f} s of CPU")
+    check(used < 2 * lab.slow, f"{used:.1f} s of CPU")
+    check(got > count / 2, f"only {got} came")
     check(looked <= 100 + 50 * (seconds + 2), f"looked into {looked}")
-    check(loud["p99_us"] < quiet["p99_us"] + 50e3, "the echo is much slower")
+    # The median: the tail is the machine's, which others use too.
+    check(loud["p50_us"] < quiet["p50_us"] + 10e3, "the echo is much slower")
     page(lab, gateway)
 
 
