@@ -25,3 +25,15 @@ tests_unit_test_stun_words_SOURCES = tests/unit/test_stun_words.c tests/unit/stu
 fuzz_targets += tests/fuzz/fuzz-stun tests/fuzz/fuzz-stun-words
 tests_fuzz_fuzz_stun_SOURCES = tests/fuzz/fuzz_stun.c
 tests_fuzz_fuzz_stun_words_SOURCES = tests/fuzz/fuzz_stun_words.c
+
+libadit_a_SOURCES += \
+	src/stun/turn.c src/stun/turn.h src/stun/turn_int.h \
+	src/stun/turn_allocation.c src/stun/turn_allocation.h \
+	src/stun/turn_exchange.c src/stun/turn_peers.c \
+	src/stun/turn_pipe.c src/stun/turn_pipe.h \
+	src/stun/turn_servers.c src/stun/turn_servers.h \
+	src/stun/turn_tcp.c src/stun/turn_tcp.h
+
+check_PROGRAMS += tests/unit/test-turn-coturn
+tests_unit_test_turn_coturn_SOURCES = tests/unit/test_turn_coturn.c tests/unit/turn_coturn.h \
+	tests/unit/pipe_recorder.h

@@ -42,6 +42,8 @@ struct turn_request {
     bool has_token;     /* the port reserved by another allocation */
     uint8_t token[STUN_TOKEN_BYTES];
     uint32_t lifetime_s; /* 0: the server's default */
+    uint32_t renew_s; /* how often permissions and channels are renewed, for servers on which they
+                         live shorter than RFC 8656 says; 0: 240 */
 };
 
 /* What became of something; text says what is wrong and what to do, for people, in one line. */

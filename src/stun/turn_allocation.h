@@ -47,10 +47,13 @@ struct turn_allocation *turn_allocation_open(struct loop *loop, const struct tur
                                              const struct turn_request *request,
                                              const struct turn_allocation_events *events,
                                              void *arg);
-/* Ends it, untold, and tells the server to forget it: on a best effort, the request is sent at once
- * (and twice again over UDP, for up to TURN_RELEASE_MS, while the loop runs). */
-#define TURN_RELEASE_MS 500
+/* Ends it, untold and at once; the server is told to forget it by one request whose answer nobody
+ * awaits. */
 void turn_allocation_close(struct turn_allocation *allocation);
+/* Ends it, and sees to it that the server forgets it: `end` is told with TURN_FINE when the server
+ * has said so, or after TURN_RELEASE_MS. Nothing else is told any more. */
+#define TURN_RELEASE_MS 750
+void turn_allocation_release(struct turn_allocation *allocation);
 
 /* Lets a peer's address (its port does not count) send to us, until forgotten. 0; ADIT_EFULL. */
 int turn_allocation_permit(struct turn_allocation *allocation, const struct addr *peer);

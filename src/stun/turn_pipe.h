@@ -9,6 +9,9 @@
  *     pipe_add_listener(pipe, &events, me);               // up: turn_pipe_relayed(), tell the peer
  *     turn_pipe_accept_peer(pipe, &peer);
  *     pipe_write_to(pipe, &message, &peer);
+ *
+ * pipe_close() sends what is queued and has the server forget us before `end` (within
+ * TURN_RELEASE_MS); pipe_abort() only asks it to.
  */
 #ifndef ADIT_STUN_TURN_PIPE_H
 #define ADIT_STUN_TURN_PIPE_H
@@ -16,8 +19,9 @@
 #include "pipe/pipe.h"
 #include "stun/turn_servers.h"
 
-#define TURN_PIPE_QUEUE_MESSAGES 256 /* to peers not permitted yet, or while there is no server; \
-                                      */
+#define TURN_PIPE_QUEUE_MESSAGES                                    \
+    256 /* to peers not permitted yet, or while there is no server; \
+         */
 #define TURN_PIPE_QUEUE_BYTES ((size_t)512 * 1024) /* beyond either the oldest is dropped */
 
 /* NULL: errno says why. All other failures are told by `end`, whose reason turn_pipe_report() has

@@ -52,8 +52,10 @@ struct turn_servers_events {
 /* Begins. NULL with errno: ENOMEM, EINVAL (no or too many servers). */
 struct turn_servers *turn_servers_open(struct loop *loop, const struct turn_settings *settings,
                                        const struct turn_servers_events *events, void *arg);
-/* Ends all allocations, as turn_allocation_close() does, untold. */
+/* Ends all allocations, untold and at once. */
 void turn_servers_close(struct turn_servers *servers);
+/* Ends them as turn_allocation_release() does; `end` is told with TURN_FINE. */
+void turn_servers_release(struct turn_servers *servers);
 /* The one in use, or NULL. */
 struct turn_allocation *turn_servers_allocation(const struct turn_servers *servers);
 /* Its place in the settings; -ENOENT: none is in use. */

@@ -1,0 +1,1005 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Theory of operation
+ *
+ * An allocation's life: the leg opens; an unsigned Allocate draws a 401, the signed one makes the
+ * allocation (turn_exchange.c does that for every method); then it is up, and stays so by Refresh.
+ *
+ *     connecting -> allocating -> up -> releasing
+ *          ^            |
+ *          +------------+  300: another server; 437: another local port, TURN_PORTS_MAX times
+ *
+ * What a server refuses and we can do without is left out, and the request made again:
+ * DONT-FRAGMENT, EVEN-PORT and a reservation, mobility. Everything else ends the allocation with a
+ * report.
+ *
+ * Time: a Refresh goes out a minute before the lifetime the server has granted is over, or after
+ * three quarters of it if that is sooner; permissions and channels are renewed every 240 s
+ * (turn_peers.c). Data refreshes nothing at a TURN server, so none of this depends on traffic.
+ *
+ * Liveness: whether the server is there, and knows us, only an answer to a Refresh shows (a server
+ * that was started again drops our data without a word). It is asked when data was sent and nothing
+ * came back for three round trips (half a second at least), after a second of silence while there
+ * was data in the last half minute, and after 15 s else, which also keeps the NAT's mapping. Probes
+ * are repeated every quarter of a second or one and a half round trips; if none is answered for one
+ * and a half seconds (six round trips; two seconds on streams), the server is `silent`. The
+ * allocation is not given up then, since it may be our network that is gone: that is for the owner
+ * to decide (turn_servers.c seeks another), and asking goes on every second until something is
+ * heard or the lifetime is over.
+ *
+ * Mobility (RFC 8016), where the server gives tickets: when the leg ends, the network changes, the
+ * server is silent, or it does not know our address any more (437: the NAT has given us another
+ * port), a Refresh with the ticket, on a new leg or on this one, takes the allocation along.
+ *
+ * Ownership: the allocation owns its legs, exchanges and tables. It is freed by close, or before
+ * `end` is told. Events come from the loop; after each of them the allocation may be gone, so they
+ * are the last thing a function does.
+ */
+#include "stun/turn_allocation.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "crypto/hash.h"
+#include "stun/turn_int.h"
+
+#define LIFETIME_DEFAULT_S 600 /* RFC 8656 3.2 */
+#define LIFETIME_MAX_S     86400
+#define REFRESH_EARLY_S    60
+#define REFRESH_AGAIN_S    5
+
+#define ALERT_MIN_US       (500 * MS_US) /* data sent and nothing heard: ask */
+#define QUIET_ACTIVE_US    SEC_US
+#define QUIET_IDLE_US      (15 * SEC_US)
+#define ACTIVE_FOR_US      (30 * SEC_US)
+#define PROBE_MIN_US       (250 * MS_US)
+#define PROBE_SLOW_US      SEC_US
+#define DEAD_MIN_US        (1500 * MS_US)
+#define DEAD_STREAM_MIN_US (2000 * MS_US)
+#define MOVE_EVERY_US      (2 * SEC_US)
+#define STUCK_STREAM_US    (5 * SEC_US)
+
+static void allocate(struct turn_allocation *a);
+static bool refresh(struct turn_allocation *a, struct turn_leg *leg, bool with_ticket);
+static bool begin_move(struct turn_allocation *a);
+
+/* --- Legs --- */
+
+static int send_packet(void *owner, const uint8_t *bytes, size_t len, const struct addr *to)
+{
+    const struct turn_leg *leg = owner;
+
+    (void)to;
+    return leg->leg ? leg_send(leg->leg, bytes, len) : ADIT_ECLOSED;
+}
+
+/* Everything of a leg, untold. */
+static void leg_drop(struct turn_leg *leg)
+{
+    struct leg *old = leg->leg;
+
+    turn_exchanges_cancel(leg);
+    transaction_table_free(leg->table);
+    leg->table = NULL;
+    leg->leg = NULL;
+    leg->up = false;
+    if (old)
+        leg_close(old);
+}
+
+static void on_leg_up(struct leg *leg, void *arg);
+static void on_leg_frame(struct leg *leg, const struct slice *frame, void *arg);
+static void on_leg_room(struct leg *leg, void *arg);
+static void on_leg_end(struct leg *leg, int why, const char *text, void *arg);
+
+static bool leg_begin(struct turn_leg *leg)
+{
+    static const struct leg_events events = {
+        .up = on_leg_up, .frame = on_leg_frame, .room = on_leg_room, .end = on_leg_end};
+    struct turn_allocation *a = leg->owner;
+    bool is_stream = a->to.server.transport != SERVER_UDP;
+
+    leg->table = transaction_table_new(a->loop, is_stream, NULL, send_packet, leg);
+    if (leg->table)
+        leg->leg = leg_open(a->loop, &a->to.server, &a->to.leg, &events, leg);
+    if (leg->leg)
+        return true;
+    transaction_table_free(leg->table);
+    leg->table = NULL;
+    return false;
+}
+
+/* --- End --- */
+
+static void destroy(struct turn_allocation *a)
+{
+    if (a->gone)
+        *a->gone = true;
+    timer_cancel(a->loop, &a->timer);
+    gap_watch_remove(&a->gap);
+    leg_drop(a->leg);
+    leg_drop(a->moving);
+    turn_peers_free(a);
+    credentials_wipe(&a->credentials);
+    hash_wipe(a->ticket, sizeof(a->ticket));
+    free(a);
+}
+
+void turn_end(struct turn_allocation *allocation, const struct turn_report *report)
+{
+    struct turn_allocation *a = allocation;
+    struct turn_report copy = *report;
+    void (*end)(struct turn_allocation *, const struct turn_report *, void *) = a->events.end;
+    void *arg = a->arg;
+
+    turn_tcp_fail_all(a, &copy);
+    destroy(a);
+    end(allocation, &copy, arg);
+}
+
+static void end_with(struct turn_allocation *a, enum turn_trouble trouble, const char *what)
+{
+    char where[SERVER_TEXT_MAX];
+    struct turn_report report;
+
+    turn_report_make(&report, trouble, 0, 0, "%s %s", server_format(&a->to.server, where), what);
+    turn_end(a, &report);
+}
+
+static void build_release(struct turn_exchange *exchange, struct stun_builder *builder)
+{
+    (void)exchange;
+    stun_put_u32(builder, STUN_ATTR_LIFETIME, 0);
+}
+
+static void on_released(struct turn_exchange *exchange, const struct stun_message *response,
+                        const struct turn_report *report)
+{
+    static const struct turn_report fine = {.trouble = TURN_FINE, .text = "released"};
+
+    (void)response; /* 437 means that it was gone already, and anything else that it will be */
+    (void)report;
+    turn_end(exchange->leg->owner, &fine);
+}
+
+/* Asks the server to forget us; false: it never knew us, or cannot be told. */
+static bool ask_release(struct turn_allocation *a)
+{
+    const struct turn_exchange what = {
+        .method = STUN_METHOD_REFRESH, .build = build_release, .done = on_released};
+
+    if (!a->leg->up || a->state == TURN_CONNECTING ||
+        (a->state == TURN_ALLOCATING && a->credentials.set && !a->credentials.asked))
+        return false;
+    turn_exchanges_cancel(a->leg);
+    return turn_exchange_start(a->leg, &what, NULL);
+}
+
+void turn_allocation_close(struct turn_allocation *allocation)
+{
+    struct turn_report report;
+
+    turn_report_make(&report, TURN_LOST, 0, 0, "the allocation was closed");
+    turn_tcp_fail_all(allocation, &report);
+    if (allocation->state != TURN_RELEASING)
+        ask_release(allocation);
+    destroy(allocation);
+}
+
+void turn_allocation_release(struct turn_allocation *allocation)
+{
+    struct turn_allocation *a = allocation;
+    bool asked;
+
+    if (a->state == TURN_RELEASING)
+        return;
+    leg_drop(a->moving);
+    asked = ask_release(a);
+    a->state = TURN_RELEASING;
+    timer_set_in(a->loop, &a->timer, asked ? TURN_RELEASE_MS * MS_US : 0);
+}
+
+/* --- Allocate --- */
+
+static void build_allocate(struct turn_exchange *exchange, struct stun_builder *builder)
+{
+    const struct turn_request *request = &exchange->leg->owner->request;
+
+    stun_put_transport(builder, request->tcp ? STUN_TRANSPORT_TCP : STUN_TRANSPORT_UDP);
+    if (request->lifetime_s)
+        stun_put_u32(builder, STUN_ATTR_LIFETIME, request->lifetime_s);
+    if (request->has_token)
+        stun_put(builder, STUN_ATTR_RESERVATION_TOKEN, request->token, STUN_TOKEN_BYTES);
+    else if (request->both)
+        stun_put_family(builder, STUN_ATTR_ADDITIONAL_ADDRESS_FAMILY, AF_INET6);
+    else if (request->family)
+        stun_put_family(builder, STUN_ATTR_REQUESTED_ADDRESS_FAMILY, request->family);
+    if (request->even_port && !request->has_token)
+        stun_put_even_port(builder, request->reserve);
+    if (request->dont_fragment)
+        stun_put_flag(builder, STUN_ATTR_DONT_FRAGMENT);
+    if (request->mobility)
+        stun_put(builder, STUN_ATTR_MOBILITY_TICKET, "", 0);
+}
+
+static void take_software(struct turn_allocation *a, const struct stun_message *response)
+{
+    struct stun_bytes text;
+    size_t len = 0;
+
+    if (stun_read_bytes(stun_find(response, STUN_ATTR_SOFTWARE), &text) != 0)
+        return;
+    for (size_t i = 0; i < text.len && len < sizeof(a->software) - 1; i++)
+        if (text.bytes[i] >= ' ' && text.bytes[i] <= '~')
+            a->software[len++] = (char)text.bytes[i];
+    a->software[len] = 0;
+}
+
+static void take_ticket(struct turn_allocation *a, const struct stun_message *response)
+{
+    struct stun_bytes ticket;
+
+    if (stun_read_bytes(stun_find(response, STUN_ATTR_MOBILITY_TICKET), &ticket) != 0 ||
+        ticket.len == 0 || ticket.len > sizeof(a->ticket))
+        return;
+    memcpy(a->ticket, ticket.bytes, ticket.len);
+    a->ticket_len = ticket.len;
+}
+
+/* The lifetime that the server has granted, and when to ask again. */
+static void take_lifetime(struct turn_allocation *a, const struct stun_message *response)
+{
+    uint64_t now = turn_now(a);
+    uint32_t lifetime, early;
+
+    if (stun_read_u32(stun_find(response, STUN_ATTR_LIFETIME), &lifetime) != 0)
+        lifetime = LIFETIME_DEFAULT_S;
+    if (lifetime > LIFETIME_MAX_S)
+        lifetime = LIFETIME_MAX_S;
+    early = lifetime / 4 > REFRESH_EARLY_S ? REFRESH_EARLY_S : lifetime / 4;
+    a->lifetime_s = lifetime;
+    a->expires = now + lifetime * SEC_US;
+    a->refresh_due = a->expires - (lifetime < 4 ? lifetime * SEC_US / 2 : early * SEC_US);
+}
+
+/* What a success response to Allocate grants; false: it is none. */
+static bool take_allocation(struct turn_allocation *a, const struct stun_message *response)
+{
+    const struct stun_attr *attr = NULL;
+
+    a->relayed_count = 0;
+    while (a->relayed_count < 2 &&
+           (attr = stun_find_next(response, attr, STUN_ATTR_XOR_RELAYED_ADDRESS)))
+        if (stun_read_xor_address(attr, &response->id, &a->relayed[a->relayed_count]) == 0 &&
+            !addr_is_any(&a->relayed[a->relayed_count]))
+            a->relayed_count++;
+    if (a->relayed_count == 0 || stun_read_mapped(response, &a->mapped) != 0)
+        return false;
+    if (a->request.family && !a->request.both && !a->request.has_token &&
+        a->relayed[0].family != a->request.family)
+        return false;
+    take_lifetime(a, response);
+    if (a->lifetime_s == 0)
+        return false;
+    take_ticket(a, response);
+    take_software(a, response);
+    a->has_token = stun_read_token(stun_find(response, STUN_ATTR_RESERVATION_TOKEN), a->token) == 0;
+    return true;
+}
+
+/* Begins again on a new leg; true unless it has ended. */
+static bool reopen(struct turn_allocation *a)
+{
+    leg_drop(a->leg);
+    a->state = TURN_CONNECTING;
+    if (leg_begin(a->leg))
+        return true;
+    end_with(a, TURN_NO_MEMORY, "cannot be connected to: out of memory");
+    return false;
+}
+
+/* 300: true when there is somewhere to go and we are on the way there. */
+static bool redirect(struct turn_allocation *a, const struct stun_message *response)
+{
+    struct leg_options *leg = &a->to.leg;
+    char text[ADDR_TEXT_MAX];
+    struct stun_bytes domain;
+    struct addr to;
+
+    if (stun_read_address(stun_find(response, STUN_ATTR_ALTERNATE_SERVER), &to) != 0 ||
+        a->redirects >= TURN_REDIRECTS_MAX)
+        return false;
+    for (unsigned i = 0; i < a->redirects; i++)
+        if (addr_equal(&a->redirected[i], &to))
+            return false;
+    a->redirected[a->redirects++] = to;
+    if (stun_read_bytes(stun_find(response, STUN_ATTR_ALTERNATE_DOMAIN), &domain) == 0 &&
+        domain.len > 0 && domain.len < sizeof(a->tls_name) &&
+        !memchr(domain.bytes, 0, domain.len)) {
+        memcpy(a->tls_name, domain.bytes, domain.len);
+        a->tls_name[domain.len] = 0;
+    } else if (!leg->tls_name) {
+        strcpy(a->tls_name, a->to.server.host);
+    }
+    leg->tls_name = a->tls_name;
+    leg->address = to;
+    leg->skip = 0;
+    strcpy(a->to.server.host, addr_format_ip(&to, text));
+    a->to.server.port = to.port;
+    credentials_forget_server(&a->credentials);
+    return true;
+}
+
+/* 420, 405, 508: leaves out what was refused and can be left out; true: ask again. */
+static bool do_without(struct turn_allocation *a, const struct stun_message *response,
+                       unsigned code)
+{
+    struct turn_request *request = &a->request;
+    uint16_t types[STUN_UNKNOWN_MAX];
+    size_t count;
+
+    if (code == STUN_MOBILITY_FORBIDDEN && request->mobility) {
+        request->mobility = false;
+        return true;
+    }
+    if (code == STUN_NO_CAPACITY && (request->even_port || request->has_token)) {
+        request->even_port = request->reserve = request->has_token = false;
+        return true;
+    }
+    if (code != STUN_UNKNOWN_ATTRIBUTE ||
+        stun_read_unknown(stun_find(response, STUN_ATTR_UNKNOWN_ATTRIBUTES), types, &count) != 0)
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        if (types[i] == STUN_ATTR_DONT_FRAGMENT && request->dont_fragment)
+            request->dont_fragment = false;
+        else if (types[i] == STUN_ATTR_EVEN_PORT && request->even_port)
+            request->even_port = request->reserve = false;
+        else if (types[i] == STUN_ATTR_MOBILITY_TICKET && request->mobility)
+            request->mobility = false;
+        else
+            return false;
+    }
+    return count > 0;
+}
+
+static void allocate_failed(struct turn_allocation *a, const struct stun_message *response,
+                            const struct turn_report *report)
+{
+    struct turn_report better = *report;
+
+    if (response && report->code == STUN_TRY_ALTERNATE && redirect(a, response)) {
+        reopen(a);
+        return;
+    }
+    if (response && do_without(a, response, report->code)) {
+        allocate(a);
+        return;
+    }
+    if (report->code == STUN_ALLOCATION_MISMATCH) {
+        if (++a->ports <= TURN_PORTS_MAX && a->to.leg.pipe.local.port == 0) {
+            reopen(a);
+            return;
+        }
+        turn_report_make(&better, TURN_MISMATCH, report->method, report->code,
+                         "the server has an allocation for each of the ports that we tried: "
+                         "something keeps old ones; wait two minutes, or use another server");
+    }
+    turn_end(a, &better);
+}
+
+static void on_allocate(struct turn_exchange *exchange, const struct stun_message *response,
+                        const struct turn_report *report)
+{
+    struct turn_allocation *a = exchange->leg->owner;
+    char relayed[ADDR_TEXT_MAX];
+
+    if (report) {
+        allocate_failed(a, response, report);
+        return;
+    }
+    if (!take_allocation(a, response)) {
+        end_with(a, TURN_NOT_TURN,
+                 "answers something that is no proper TURN: check that address and port are those "
+                 "of a TURN server");
+        return;
+    }
+    a->state = TURN_UP;
+    a->heard = a->active = turn_now(a);
+    log_debug("event=turn-allocated relayed=%s lifetime_s=%u", addr_format(&a->relayed[0], relayed),
+              a->lifetime_s);
+    turn_schedule(a);
+    if (a->events.up)
+        a->events.up(a, a->arg);
+}
+
+static void allocate(struct turn_allocation *a)
+{
+    const struct turn_exchange what = {
+        .method = STUN_METHOD_ALLOCATE, .build = build_allocate, .done = on_allocate};
+
+    a->state = TURN_ALLOCATING;
+    if (!turn_exchange_start(a->leg, &what, NULL))
+        end_with(a, TURN_NO_MEMORY, "cannot be asked: out of memory");
+}
+
+/* --- Refresh, liveness, mobility --- */
+
+static void build_refresh(struct turn_exchange *exchange, struct stun_builder *builder)
+{
+    const struct turn_allocation *a = exchange->leg->owner;
+
+    if (a->request.lifetime_s)
+        stun_put_u32(builder, STUN_ATTR_LIFETIME, a->request.lifetime_s);
+    if (exchange->number) /* with the ticket */
+        stun_put(builder, STUN_ATTR_MOBILITY_TICKET, a->ticket, a->ticket_len);
+}
+
+/* The allocation has followed us: to another leg, or to another address of this one. */
+static void moved(struct turn_allocation *a, struct turn_leg *leg)
+{
+    if (leg == a->moving) {
+        turn_peers_detach(a);
+        leg_drop(a->leg);
+        a->refresh = NULL;
+        a->moving = a->leg;
+        a->leg = leg;
+    }
+    a->sent_unheard = a->probe_since = 0;
+    turn_peers_renew(a);
+    log_info("event=turn-moved");
+}
+
+static void on_refresh(struct turn_exchange *exchange, const struct stun_message *response,
+                       const struct turn_report *report);
+
+bool turn_gone(struct turn_allocation *allocation, const struct turn_report *report)
+{
+    struct turn_allocation *a = allocation;
+
+    if (a->ticket_len == 0) {
+        turn_end(a, report);
+        return false;
+    }
+    if (a->refresh) {
+        if (a->refresh->number)
+            return true;
+        turn_exchange_cancel(a->refresh);
+        a->refresh = NULL;
+    }
+    if (refresh(a, a->leg, true))
+        return true;
+    turn_end(a, report);
+    return false;
+}
+
+static void refresh_failed(struct turn_allocation *a, struct turn_leg *leg, bool with_ticket,
+                           const struct turn_report *report)
+{
+    if (leg == a->moving) { /* the old leg may be good yet, and else its own end will show */
+        log_debug("event=turn-move-failed why=%s", turn_trouble_name(report->trouble));
+        leg_drop(leg);
+        if (!a->leg->leg)
+            turn_end(a, report);
+        return;
+    }
+    if (report->trouble == TURN_MISMATCH && !with_ticket) {
+        turn_gone(a, report);
+        return;
+    }
+    /* Without an answer, or with one that may be another in a moment, there is time until the
+     * lifetime is over. */
+    if (report->code == 0 || report->code >= STUN_SERVER_ERROR || report->trouble == TURN_QUOTA) {
+        a->refresh_due = turn_now(a) + REFRESH_AGAIN_S * SEC_US;
+        turn_schedule(a);
+        return;
+    }
+    turn_end(a, report);
+}
+
+static void on_refresh(struct turn_exchange *exchange, const struct stun_message *response,
+                       const struct turn_report *report)
+{
+    struct turn_leg *leg = exchange->leg;
+    struct turn_allocation *a = leg->owner;
+    bool with_ticket = exchange->number != 0;
+
+    if (leg == a->leg)
+        a->refresh = NULL;
+    if (report) {
+        refresh_failed(a, leg, with_ticket, report);
+        return;
+    }
+    take_lifetime(a, response);
+    take_ticket(a, response);
+    if (a->lifetime_s == 0) {
+        end_with(a, TURN_MISMATCH, "has ended our allocation; a new one is needed");
+        return;
+    }
+    if (with_ticket) {
+        stun_read_mapped(response, &a->mapped);
+        moved(a, leg);
+    }
+    turn_schedule(a);
+    if (with_ticket && a->events.moved)
+        a->events.moved(a, a->arg);
+}
+
+static bool refresh(struct turn_allocation *a, struct turn_leg *leg, bool with_ticket)
+{
+    const struct turn_exchange what = {.method = STUN_METHOD_REFRESH,
+                                       .build = build_refresh,
+                                       .done = on_refresh,
+                                       .number = with_ticket};
+    struct turn_exchange *started;
+
+    if (!leg->up || !turn_exchange_start(leg, &what, &started))
+        return false;
+    if (leg == a->leg)
+        a->refresh = started;
+    return true;
+}
+
+/* Opens another leg, on which a ticket takes the allocation along; false: cannot. */
+static bool begin_move(struct turn_allocation *a)
+{
+    if (a->moving->leg)
+        return true;
+    if (a->ticket_len == 0 || a->state != TURN_UP)
+        return false;
+    a->move_next = turn_now(a) + MOVE_EVERY_US;
+    return leg_begin(a->moving);
+}
+
+static uint64_t rtt(const struct turn_allocation *a)
+{
+    return a->leg->table ? transaction_rtt_us(a->leg->table) : 0;
+}
+
+static uint64_t at_least(uint64_t min, uint64_t value)
+{
+    return value > min ? value : min;
+}
+
+/* A Refresh, which only a server that is there and knows us answers with success. */
+static void send_probe(struct turn_allocation *a)
+{
+    bool is_stream = a->to.server.transport != SERVER_UDP;
+
+    a->probe_next =
+        turn_now(a) + (a->silent ? PROBE_SLOW_US : at_least(PROBE_MIN_US, rtt(a) * 3 / 2));
+    if (a->refresh && (is_stream || a->refresh->number))
+        return;
+    if (a->refresh)
+        turn_exchange_cancel(a->refresh);
+    a->refresh = NULL;
+    refresh(a, a->leg, false);
+}
+
+void turn_probe(struct turn_allocation *allocation)
+{
+    if (allocation->probe_since || allocation->state != TURN_UP)
+        return;
+    allocation->probe_since = turn_now(allocation);
+    send_probe(allocation);
+}
+
+void turn_sent(struct turn_allocation *allocation)
+{
+    struct turn_allocation *a = allocation;
+    uint64_t now = turn_now(a);
+
+    a->active = now;
+    if (a->sent_unheard)
+        return;
+    a->sent_unheard = now;
+    if (!timer_is_set(&a->timer) || a->timer.at > now + ALERT_MIN_US)
+        turn_schedule(a);
+}
+
+static uint64_t quiet_limit(const struct turn_allocation *a)
+{
+    return turn_now(a) - a->active < ACTIVE_FOR_US ? QUIET_ACTIVE_US : QUIET_IDLE_US;
+}
+
+static uint64_t dead_limit(const struct turn_allocation *a)
+{
+    return at_least(a->to.server.transport == SERVER_UDP ? DEAD_MIN_US : DEAD_STREAM_MIN_US,
+                    rtt(a) * 6);
+}
+
+/* When liveness has something to do next. */
+static uint64_t liveness_due(const struct turn_allocation *a)
+{
+    uint64_t due = a->heard + quiet_limit(a), alert;
+
+    if (a->probe_since) {
+        due = a->probe_next;
+        if (!a->silent && a->probe_since + dead_limit(a) < due)
+            due = a->probe_since + dead_limit(a);
+        return due;
+    }
+    alert = a->sent_unheard + at_least(ALERT_MIN_US, rtt(a) * 3);
+    return a->sent_unheard && alert < due ? alert : due;
+}
+
+/* A connection that a NAT or firewall has forgotten stays dead, though the server is well. */
+static bool is_stuck(const struct turn_allocation *a)
+{
+    return a->to.server.transport != SERVER_UDP && a->ticket_len == 0 &&
+           turn_now(a) - a->probe_since >= STUCK_STREAM_US + dead_limit(a);
+}
+
+/* True: the owner was told something, and the allocation may be gone. */
+static bool liveness_work(struct turn_allocation *a)
+{
+    uint64_t now = turn_now(a);
+
+    if (!a->probe_since && a->silent) {
+        a->silent = false;
+        turn_schedule(a);
+        if (a->events.silent)
+            a->events.silent(a, false, a->arg);
+        return true;
+    }
+    if (now < liveness_due(a))
+        return false;
+    if (!a->probe_since) {
+        turn_probe(a);
+        return false;
+    }
+    if (now >= a->probe_next)
+        send_probe(a);
+    if (now < a->probe_since + dead_limit(a))
+        return false;
+    if (now >= a->move_next)
+        begin_move(a);
+    if (is_stuck(a)) {
+        end_with(a, TURN_LOST, "is not heard any more: its connection is dead");
+        return true;
+    }
+    if (a->silent)
+        return false;
+    a->silent = true;
+    turn_schedule(a);
+    if (a->events.silent)
+        a->events.silent(a, true, a->arg);
+    return true;
+}
+
+/* Something proper has come from the server. */
+static void heard(struct turn_allocation *a)
+{
+    a->heard = turn_now(a);
+    a->sent_unheard = a->probe_since = 0;
+    if (a->silent)
+        timer_set(a->loop, &a->timer, a->heard); /* told from there */
+}
+
+static void on_timer(void *arg)
+{
+    static const struct turn_report fine = {.trouble = TURN_FINE, .text = "released"};
+    struct turn_allocation *a = arg;
+    uint64_t now = turn_now(a);
+
+    if (a->state == TURN_RELEASING) {
+        turn_end(a, &fine);
+        return;
+    }
+    if (a->state != TURN_UP)
+        return;
+    if (now >= a->expires) {
+        end_with(a, TURN_SILENT,
+                 "has not answered until our allocation ran out: it is down, or the network is");
+        return;
+    }
+    if (now >= a->refresh_due) {
+        a->refresh_due = now + REFRESH_AGAIN_S * SEC_US;
+        if (!a->refresh)
+            refresh(a, a->leg, false);
+    }
+    turn_peers_work(a);
+    if (!liveness_work(a))
+        turn_schedule(a);
+}
+
+static uint64_t sooner(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+void turn_schedule(struct turn_allocation *allocation)
+{
+    struct turn_allocation *a = allocation;
+    uint64_t due;
+
+    if (a->state != TURN_UP)
+        return;
+    due = sooner(a->expires, a->refresh_due);
+    due = sooner(due, turn_peers_due(a));
+    due = sooner(due, liveness_due(a));
+    if (a->silent && !a->probe_since)
+        due = turn_now(a);
+    timer_set(a->loop, &a->timer, due);
+}
+
+static void on_gap(void *arg, uint64_t lost_us)
+{
+    struct turn_allocation *a = arg;
+
+    (void)lost_us;
+    if (a->state != TURN_UP)
+        return;
+    a->probe_since = 0; /* the silence was ours */
+    turn_probe(a);
+    turn_schedule(a);
+}
+
+void turn_allocation_check(struct turn_allocation *allocation)
+{
+    struct turn_allocation *a = allocation;
+
+    if (a->state != TURN_UP)
+        return;
+    begin_move(a);
+    turn_probe(a);
+    turn_schedule(a);
+}
+
+/* --- What the leg tells --- */
+
+static void on_leg_up(struct leg *leg, void *arg)
+{
+    struct turn_leg *of = arg;
+    struct turn_allocation *a = of->owner;
+
+    (void)leg;
+    of->up = true;
+    if (of == a->leg)
+        allocate(a);
+    else if (!refresh(a, of, true))
+        leg_drop(of);
+}
+
+static void on_indication(struct turn_allocation *a, const struct slice *frame,
+                          const struct stun_message *message)
+{
+    struct addr peer;
+    uint32_t connection;
+
+    if (message->method == STUN_METHOD_DATA) {
+        turn_peers_data(a, frame, message);
+        return;
+    }
+    if (message->method == STUN_METHOD_CONNECTION_ATTEMPT && a->request.tcp &&
+        stun_read_u32(stun_find(message, STUN_ATTR_CONNECTION_ID), &connection) == 0 &&
+        stun_read_xor_address(stun_find(message, STUN_ATTR_XOR_PEER_ADDRESS), &message->id,
+                              &peer) == 0 &&
+        turn_allocation_is_permitted(a, &peer)) {
+        if (a->events.attempt)
+            a->events.attempt(a, connection, &peer, a->arg);
+        return;
+    }
+    a->stray++;
+}
+
+static void on_message(struct turn_leg *of, const struct slice *frame)
+{
+    struct turn_allocation *a = of->owner;
+    struct stun_message message;
+    bool gone = false, expected;
+
+    if (stun_parse_datagram(frame->data, frame->len, &message) != 0) {
+        a->stray++;
+        return;
+    }
+    switch (message.class) {
+    case STUN_SUCCESS:
+    case STUN_ERROR:
+        heard(a);
+        a->gone = &gone;
+        expected = transaction_receive(of->table, &message, NULL);
+        if (gone)
+            return;
+        a->gone = NULL;
+        if (!expected)
+            a->stray++;
+        return;
+    case STUN_INDICATION:
+        if (a->state != TURN_UP || of != a->leg)
+            return;
+        heard(a);
+        on_indication(a, frame, &message);
+        return;
+    case STUN_REQUEST: /* servers ask nothing */
+        a->stray++;
+        return;
+    }
+}
+
+static void on_leg_frame(struct leg *leg, const struct slice *frame, void *arg)
+{
+    struct turn_leg *of = arg;
+    struct turn_allocation *a = of->owner;
+
+    (void)leg;
+    switch (frame->len ? stun_kind(frame->data[0]) : STUN_KIND_OTHER) {
+    case STUN_KIND_MESSAGE:
+        on_message(of, frame);
+        return;
+    case STUN_KIND_CHANNEL:
+        if (a->state != TURN_UP || of != a->leg)
+            return;
+        heard(a);
+        turn_peers_channel_data(a, frame);
+        return;
+    case STUN_KIND_DTLS:
+    case STUN_KIND_OTHER:
+        a->stray++;
+        return;
+    }
+}
+
+static void on_leg_room(struct leg *leg, void *arg)
+{
+    struct turn_leg *of = arg;
+    struct turn_allocation *a = of->owner;
+
+    (void)leg;
+    if (of == a->leg && a->state == TURN_UP && a->events.room)
+        a->events.room(a, a->arg);
+}
+
+static void on_leg_end(struct leg *leg, int why, const char *text, void *arg)
+{
+    static const struct turn_report fine = {.trouble = TURN_FINE, .text = "released"};
+    struct turn_leg *of = arg;
+    struct turn_allocation *a = of->owner;
+    struct turn_report report;
+    char where[SERVER_TEXT_MAX];
+
+    (void)leg;
+    (void)why;
+    server_format(&a->to.server, where);
+    turn_report_make(&report, a->state == TURN_CONNECTING ? TURN_UNREACHABLE : TURN_LOST, 0, 0,
+                     "%s: %.200s", where, text);
+    of->leg = NULL; /* it is gone */
+    if (of == a->moving) {
+        leg_drop(of);
+        if (!a->leg->leg)
+            turn_end(a, &report);
+        return;
+    }
+    turn_peers_detach(a);
+    leg_drop(of);
+    a->refresh = NULL;
+    if (a->state == TURN_RELEASING)
+        turn_end(a, &fine);
+    else if (!begin_move(a))
+        turn_end(a, &report);
+}
+
+/* --- For users --- */
+
+static bool take_login(struct turn_allocation *a, const struct turn_login *login)
+{
+    uint32_t lifetime_s = login->lifetime_s ? login->lifetime_s : TURN_LOGIN_LIFETIME_S;
+
+    if (login->secret)
+        return credentials_init_secret(&a->credentials, login->secret, login->id,
+                                       turn_time_s(a->loop), lifetime_s) == 0;
+    if (login->user)
+        return credentials_init(&a->credentials, login->user,
+                                login->password ? login->password : "") == 0;
+    return true;
+}
+
+struct turn_allocation *turn_allocation_open(struct loop *loop, const struct turn_server *server,
+                                             const struct turn_request *request,
+                                             const struct turn_allocation_events *events, void *arg)
+{
+    struct turn_allocation *a = calloc(1, sizeof(*a));
+
+    if (!a)
+        return NULL;
+    a->loop = loop;
+    a->events = *events;
+    a->arg = arg;
+    a->to = *server;
+    a->to.login = (struct turn_login){0};
+    if (server->leg.tls_name) {
+        strncpy(a->tls_name, server->leg.tls_name, sizeof(a->tls_name) - 1);
+        a->to.leg.tls_name = a->tls_name;
+    }
+    a->request = *request;
+    a->leg = &a->legs[0];
+    a->moving = &a->legs[1];
+    a->leg->owner = a->moving->owner = a;
+    timer_init(&a->timer, on_timer, a);
+    if (!take_login(a, &server->login) || !leg_begin(a->leg)) {
+        credentials_wipe(&a->credentials);
+        free(a);
+        return NULL;
+    }
+    gap_watch_add(loop, &a->gap, on_gap, a);
+    return a;
+}
+
+void turn_allocation_pause(struct turn_allocation *allocation)
+{
+    if (allocation->leg->leg)
+        leg_pause(allocation->leg->leg);
+}
+
+void turn_allocation_resume(struct turn_allocation *allocation)
+{
+    if (allocation->leg->leg)
+        leg_resume(allocation->leg->leg);
+}
+
+bool turn_allocation_is_up(const struct turn_allocation *allocation)
+{
+    return allocation->state == TURN_UP;
+}
+
+int turn_allocation_relayed(const struct turn_allocation *allocation, int family, struct addr *addr)
+{
+    for (unsigned i = 0; i < allocation->relayed_count; i++) {
+        if (family && allocation->relayed[i].family != family)
+            continue;
+        *addr = allocation->relayed[i];
+        return 0;
+    }
+    return -ENOENT;
+}
+
+int turn_allocation_mapped(const struct turn_allocation *allocation, struct addr *addr)
+{
+    if (!addr_is_set(&allocation->mapped))
+        return -ENOENT;
+    *addr = allocation->mapped;
+    return 0;
+}
+
+int turn_allocation_addrs(const struct turn_allocation *allocation, struct addr *local,
+                          struct addr *server)
+{
+    if (!allocation->leg->leg)
+        return -ENOTCONN;
+    return leg_addrs(allocation->leg->leg, local, server);
+}
+
+void turn_allocation_status(const struct turn_allocation *allocation,
+                            struct turn_allocation_status *status)
+{
+    const struct turn_allocation *a = allocation;
+
+    *status = (struct turn_allocation_status){
+        .lifetime_s = a->lifetime_s,
+        .expires_us = a->expires,
+        .rtt_us = rtt(a),
+        .heard_us = a->heard,
+        .has_ticket = a->ticket_len > 0,
+        .silent = a->silent,
+        .sha256 = a->credentials.asked && a->credentials.sha256,
+        .anonymous = a->credentials.asked && a->credentials.anonymous,
+        .stale_nonces = a->stale_nonces,
+        .stray = a->stray,
+        .dropped = a->dropped,
+    };
+    static_assert(sizeof(status->software) == sizeof(a->software), "as it was taken");
+    memcpy(status->software, a->software, sizeof(status->software));
+    for (unsigned i = 0; i < a->permission_count; i++)
+        status->permissions += a->permissions[i].state == TURN_PERMISSION_GRANTED;
+    for (unsigned i = 0; i < a->channel_count; i++)
+        status->channels += a->channels[i].state == TURN_CHANNEL_BOUND;
+}
+
+int turn_allocation_token(const struct turn_allocation *allocation, uint8_t token[STUN_TOKEN_BYTES])
+{
+    if (!allocation->has_token)
+        return -ENOENT;
+    memcpy(token, allocation->token, STUN_TOKEN_BYTES);
+    return 0;
+}

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Theory of operation
+ *
+ * An exchange is one thing asked of the server until it is answered: a transaction, and another one
+ * with a new id whenever the server wants it signed (401) or has a new nonce (438), whatever the
+ * method. So no method can forget to handle them, which is how clients die after the nonce's life.
+ *
+ * The exchange builds its request anew each time (the nonce has changed), signs it with the
+ * allocation's credentials, and believes only answers that verify (credentials_accept()). What
+ * comes of it is a response, or a report in words.
+ *
+ * Limits: TURN_STALE_MAX 438s in a row to one request; then the server is at fault. Exchanges are
+ * as many as transactions are (transaction.h). They belong to their leg and go with it.
+ */
+#include <stdlib.h>
+
+#include "stun/turn_int.h"
+#include "stun/words.h"
+
+static bool ask(struct turn_exchange *exchange);
+
+static void unlink_exchange(struct turn_exchange *exchange)
+{
+    *exchange->prev = exchange->next;
+    if (exchange->next)
+        exchange->next->prev = exchange->prev;
+    exchange->prev = NULL;
+}
+
+/* Tells, and frees. */
+static void finish(struct turn_exchange *exchange, const struct stun_message *response,
+                   const struct turn_report *report)
+{
+    unlink_exchange(exchange);
+    exchange->transaction = NULL;
+    exchange->done(exchange, response, report);
+    free(exchange);
+}
+
+static void fail(struct turn_exchange *exchange, const struct stun_message *response,
+                 enum turn_trouble trouble, unsigned code, const char *what)
+{
+    const struct turn_allocation *a = exchange->leg->owner;
+    char where[SERVER_TEXT_MAX];
+    struct turn_report report;
+
+    turn_report_make(&report, trouble, exchange->method, code, "%s %s",
+                     server_format(&a->to.server, where), what);
+    finish(exchange, response, &report);
+}
+
+static bool on_accept(void *arg, const struct stun_message *response)
+{
+    const struct turn_exchange *exchange = arg;
+
+    return credentials_accept(&exchange->leg->owner->credentials, response);
+}
+
+/* An error response that is about credentials: true when it has been dealt with. */
+static bool take_credentials(struct turn_exchange *exchange, const struct stun_message *response,
+                             const struct stun_error *error)
+{
+    struct turn_allocation *a = exchange->leg->owner;
+
+    switch (credentials_take(&a->credentials, response, exchange->was_signed)) {
+    case CREDENTIALS_RETRY:
+        if (error->code == STUN_STALE_NONCE)
+            a->stale_nonces++;
+        if (++exchange->stale > TURN_STALE_MAX)
+            fail(exchange, response, TURN_FAILED, error->code,
+                 "says again and again that its nonce is stale: its operator must look at it");
+        else if (!ask(exchange))
+            fail(exchange, response, TURN_NO_MEMORY, 0, "cannot be asked: out of memory");
+        return true;
+    case CREDENTIALS_BID_DOWN:
+        fail(exchange, response, TURN_TAMPERED, error->code,
+             "offers stronger algorithms, but somebody has taken them out of its answer: the "
+             "network in between is not to be trusted; use TLS (turns:)");
+        return true;
+    case CREDENTIALS_MALFORMED:
+        fail(exchange, response, TURN_NOT_TURN, error->code,
+             "wants a password, but does not say its realm and nonce: it is broken");
+        return true;
+    case CREDENTIALS_UNSUPPORTED:
+        fail(exchange, response, TURN_NOT_TURN, error->code,
+             "wants a password algorithm that is not known here");
+        return true;
+    case CREDENTIALS_NONE:
+    case CREDENTIALS_REFUSED:
+    case CREDENTIALS_OTHER:
+        return false;
+    }
+    return false;
+}
+
+static void on_error(struct turn_exchange *exchange, const struct transaction_result *result)
+{
+    const struct turn_allocation *a = exchange->leg->owner;
+    struct turn_report report;
+
+    if (take_credentials(exchange, result->message, &result->error))
+        return;
+    turn_report_error(&report, exchange->method, &result->error, &a->to.server, &a->credentials,
+                      addr_is_set(&exchange->peer) ? &exchange->peer : NULL, turn_time_s(a->loop));
+    finish(exchange, result->message, &report);
+}
+
+static void on_done(void *arg, const struct transaction_result *result)
+{
+    struct turn_exchange *exchange = arg;
+
+    exchange->transaction = NULL;
+    switch (result->outcome) {
+    case TRANSACTION_SUCCESS:
+        finish(exchange, result->message, NULL);
+        return;
+    case TRANSACTION_ERROR:
+        on_error(exchange, result);
+        return;
+    case TRANSACTION_TIMEOUT:
+        fail(exchange, NULL, TURN_SILENT, 0,
+             "does not answer: it is down, or something in between (a firewall, a wrong port) "
+             "keeps its packets; try TCP or TLS, and check address and port");
+        return;
+    case TRANSACTION_VIOLATED:
+        fail(exchange, NULL, TURN_TAMPERED, 0,
+             "answers with a wrong signature: it has another password for this user, or somebody "
+             "in between answers in its place");
+        return;
+    case TRANSACTION_BAD:
+        fail(exchange, result->message, TURN_NOT_TURN, 0,
+             "answers something that is no proper TURN: check that address and port are those of "
+             "a TURN server");
+        return;
+    case TRANSACTION_UNSENT:
+        fail(exchange, NULL, TURN_LOST, 0, "takes nothing any more: its connection is stuck");
+        return;
+    }
+}
+
+static bool ask(struct turn_exchange *exchange)
+{
+    struct turn_allocation *a = exchange->leg->owner;
+    uint8_t bytes[TURN_REQUEST_BYTES];
+    struct stun_id id = transaction_new_id(a->loop);
+    struct transaction_request request = {
+        .bytes = bytes, .accept = on_accept, .done = on_done, .arg = exchange};
+    struct stun_builder builder;
+    int len;
+
+    stun_build(&builder, bytes, sizeof(bytes), exchange->method, STUN_REQUEST, &id);
+    if (exchange->build)
+        exchange->build(exchange, &builder);
+    exchange->was_signed = a->credentials.set && a->credentials.asked;
+    credentials_sign(&a->credentials, &builder);
+    len = stun_built(&builder);
+    if (len < 0)
+        return false;
+    request.len = (size_t)len;
+    exchange->transaction = transaction_start(exchange->leg->table, &request);
+    return exchange->transaction != NULL;
+}
+
+bool turn_exchange_start(struct turn_leg *leg, const struct turn_exchange *what,
+                         struct turn_exchange **out)
+{
+    struct turn_exchange *exchange = malloc(sizeof(*exchange));
+
+    if (!exchange)
+        return false;
+    *exchange = *what;
+    exchange->leg = leg;
+    exchange->stale = 0;
+    if (!ask(exchange)) {
+        free(exchange);
+        return false;
+    }
+    exchange->next = leg->exchanges;
+    if (exchange->next)
+        exchange->next->prev = &exchange->next;
+    exchange->prev = &leg->exchanges;
+    leg->exchanges = exchange;
+    if (out)
+        *out = exchange;
+    return true;
+}
+
+void turn_exchange_cancel(struct turn_exchange *exchange)
+{
+    if (exchange->transaction)
+        transaction_cancel(exchange->transaction);
+    unlink_exchange(exchange);
+    free(exchange);
+}
+
+void turn_exchanges_cancel(struct turn_leg *leg)
+{
+    while (leg->exchanges)
+        turn_exchange_cancel(leg->exchanges);
+}

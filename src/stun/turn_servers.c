@@ -1,0 +1,579 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Theory of operation
+ *
+ * One allocation is in use; others are attempts, at most one a server. The first attempt that is up
+ * is taken, the rest are released.
+ *
+ *     seeking --- an attempt is up ---> using --- it is silent ---> doubting --- heard ---> using
+ *        ^                                |                            |
+ *        |                                | it ends                    | it ends, or an attempt is
+ * up
+ *        `--------------------------------+----------------------------'
+ *
+ * Seeking starts with the server that was in use (a restarted server is back in a moment), then the
+ * others in their order, each stagger_ms after the one before, or at once when that has failed;
+ * with `race` all of them at once. Doubting seeks at the others at once while the silent one is
+ * still asked: whichever answers first is used from then on, so that neither a dead server nor a
+ * dead network of ours costs more than it must.
+ *
+ * A server that failed rests: a minute when it was full or over quota (RFC 8656 7.4), two when it
+ * has old allocations for all our ports, else longer each time, from RETRY_MIN_US to RETRY_MAX_US.
+ * One whose refusal will not pass (wrong password, no such family) is not asked again. When none is
+ * left, or, before the first was ever up, all have been tried or the time is over, it ends with the
+ * most telling report: one of a server that answered is better than one of silence.
+ *
+ * Once there was an allocation, the search goes on until it is closed.
+ */
+#include "stun/turn_servers.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "crypto/hash.h"
+#include "stun/turn_int.h"
+
+#define RETRY_MIN_US      (1 * SEC_US)
+#define RETRY_MAX_US      (30 * SEC_US)
+#define RETRY_FULL_US     (60 * SEC_US)
+#define RETRY_MISMATCH_US (120 * SEC_US)
+
+struct candidate {
+    struct turn_servers *owner;
+    struct turn_server server;          /* its strings are its own */
+    struct turn_allocation *allocation; /* NULL: none */
+    bool is_up, releasing;
+    bool refused;    /* will not pass */
+    uint64_t rest;   /* not before this time */
+    unsigned failed; /* in a row */
+    struct turn_report report;
+};
+
+struct turn_servers {
+    struct loop *loop;
+    struct turn_servers_events events;
+    void *arg;
+    struct turn_request request;
+    bool race, releasing, was_up;
+    bool seeking;
+    uint64_t stagger_us, give_up;
+    struct candidate candidates[TURN_SERVERS_MAX];
+    size_t count;
+    struct candidate *order[TURN_SERVERS_MAX]; /* of this search */
+    size_t order_count, order_next;
+    uint64_t next_at; /* when the next in it is due */
+    struct candidate *current;
+    struct timer timer;
+    bool *gone; /* set true when it is freed */
+};
+
+static void schedule(struct turn_servers *s);
+
+/* --- Strings --- */
+
+static bool copy_text(const char **text)
+{
+    if (*text && !(*text = strdup(*text)))
+        return false;
+    return true;
+}
+
+static void wipe_text(const char **text)
+{
+    char *mine = (char *)(uintptr_t)*text;
+
+    if (mine)
+        hash_wipe(mine, strlen(mine));
+    free(mine);
+    *text = NULL;
+}
+
+static void candidate_wipe(struct candidate *candidate)
+{
+    struct turn_server *server = &candidate->server;
+
+    wipe_text(&server->login.user);
+    wipe_text(&server->login.password);
+    wipe_text(&server->login.secret);
+    wipe_text(&server->login.id);
+    wipe_text(&server->leg.tls_name);
+}
+
+/* False: no memory; what was not copied is not there. */
+static bool candidate_init(struct candidate *candidate, struct turn_servers *owner,
+                           const struct turn_server *server)
+{
+    struct turn_server *copy = &candidate->server;
+    const char **const texts[] = {&copy->login.user, &copy->login.password, &copy->login.secret,
+                                  &copy->login.id, &copy->leg.tls_name};
+    bool good = true;
+
+    candidate->owner = owner;
+    *copy = *server;
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        if (good && copy_text(texts[i]))
+            continue;
+        good = false;
+        *texts[i] = NULL;
+    }
+    return good;
+}
+
+/* --- End --- */
+
+static void destroy(struct turn_servers *s)
+{
+    if (s->gone)
+        *s->gone = true;
+    timer_cancel(s->loop, &s->timer);
+    for (size_t i = 0; i < s->count; i++) {
+        if (s->candidates[i].allocation)
+            turn_allocation_close(s->candidates[i].allocation);
+        candidate_wipe(&s->candidates[i]);
+    }
+    free(s);
+}
+
+static void over(struct turn_servers *s, const struct turn_report *report)
+{
+    struct turn_report copy = *report;
+    void (*end)(struct turn_servers *, const struct turn_report *, void *) = s->events.end;
+    void *arg = s->arg;
+
+    destroy(s);
+    end(s, &copy, arg);
+}
+
+void turn_servers_close(struct turn_servers *servers)
+{
+    destroy(servers);
+}
+
+static bool any_allocation(const struct turn_servers *s)
+{
+    for (size_t i = 0; i < s->count; i++)
+        if (s->candidates[i].allocation)
+            return true;
+    return false;
+}
+
+static void release(struct candidate *candidate)
+{
+    if (!candidate->allocation || candidate->releasing)
+        return;
+    candidate->releasing = true;
+    candidate->is_up = false;
+    turn_allocation_release(candidate->allocation);
+}
+
+void turn_servers_release(struct turn_servers *servers)
+{
+    struct turn_servers *s = servers;
+
+    if (s->releasing)
+        return;
+    s->releasing = true;
+    s->seeking = false;
+    s->current = NULL;
+    for (size_t i = 0; i < s->count; i++)
+        release(&s->candidates[i]);
+    if (!any_allocation(s))
+        timer_set_in(s->loop, &s->timer, 0);
+}
+
+/* How much a report says about what to do: a refusal that will not pass, then any other answer,
+ * then failures on the way, then silence. */
+static int weight(const struct turn_report *report)
+{
+    if (report->trouble == TURN_FINE)
+        return 0;
+    if (report->trouble == TURN_SILENT)
+        return 1;
+    if (report->code == 0)
+        return turn_is_passing(report->trouble) ? 2 : 4;
+    return turn_is_passing(report->trouble) ? 3 : 5;
+}
+
+static void over_best(struct turn_servers *s)
+{
+    const struct turn_report *best = &s->candidates[0].report;
+    char where[SERVER_TEXT_MAX];
+    struct turn_report silent;
+
+    for (size_t i = 1; i < s->count; i++)
+        if (weight(&s->candidates[i].report) > weight(best))
+            best = &s->candidates[i].report;
+    if (best->trouble == TURN_FINE) {
+        turn_report_make(&silent, TURN_SILENT, 0, 0,
+                         "%s%s not answer in time: it is down, or a firewall keeps the packets; "
+                         "try TCP or TLS, and check address and port",
+                         server_format(&s->candidates[0].server.server, where),
+                         s->count > 1 ? " and the others do" : " does");
+        best = &silent;
+    }
+    over(s, best);
+}
+
+/* --- Seeking --- */
+
+static void on_up(struct turn_allocation *allocation, void *arg);
+static void on_moved(struct turn_allocation *allocation, void *arg);
+static void on_silent(struct turn_allocation *allocation, bool silent, void *arg);
+static void on_end(struct turn_allocation *allocation, const struct turn_report *report, void *arg);
+static void on_data(struct turn_allocation *allocation, const struct slice *data,
+                    const struct addr *peer, void *arg);
+static void on_peer(struct turn_allocation *allocation, const struct addr *peer,
+                    const struct turn_report *report, void *arg);
+static void on_icmp(struct turn_allocation *allocation, const struct addr *peer,
+                    const struct stun_icmp *icmp, void *arg);
+static void on_attempt(struct turn_allocation *allocation, uint32_t connection,
+                       const struct addr *peer, void *arg);
+static void on_room(struct turn_allocation *allocation, void *arg);
+
+static const struct turn_allocation_events allocation_events = {
+    .up = on_up,
+    .moved = on_moved,
+    .data = on_data,
+    .peer = on_peer,
+    .icmp = on_icmp,
+    .attempt = on_attempt,
+    .silent = on_silent,
+    .room = on_room,
+    .end = on_end,
+};
+
+/* Seeks from now on: at `first` (NULL: none in particular), then at the others in their order. */
+static void seek(struct turn_servers *s, struct candidate *first)
+{
+    s->order_count = s->order_next = 0;
+    if (first)
+        s->order[s->order_count++] = first;
+    for (size_t i = 0; i < s->count; i++)
+        if (&s->candidates[i] != first)
+            s->order[s->order_count++] = &s->candidates[i];
+    s->seeking = true;
+    s->next_at = loop_now(s->loop);
+    schedule(s);
+}
+
+static bool may_try(const struct turn_servers *s, const struct candidate *candidate)
+{
+    return !candidate->allocation && !candidate->refused && candidate->rest <= loop_now(s->loop);
+}
+
+static void try_candidate(struct turn_servers *s, struct candidate *candidate)
+{
+    candidate->allocation = turn_allocation_open(s->loop, &candidate->server, &s->request,
+                                                 &allocation_events, candidate);
+    if (candidate->allocation)
+        return;
+    turn_report_make(&candidate->report, TURN_NO_MEMORY, 0, 0,
+                     "cannot begin: out of memory, or a user or password is too long");
+    candidate->rest = loop_now(s->loop) + RETRY_MAX_US;
+}
+
+/* Stops what is sought beside the one in use. */
+static void stop_seeking(struct turn_servers *s)
+{
+    s->seeking = false;
+    for (size_t i = 0; i < s->count; i++)
+        if (&s->candidates[i] != s->current)
+            release(&s->candidates[i]);
+    schedule(s);
+}
+
+/* True: nothing can come of it any more. */
+static bool is_hopeless(const struct turn_servers *s)
+{
+    if (!s->seeking || s->order_next < s->order_count || any_allocation(s))
+        return false;
+    if (!s->was_up)
+        return true;
+    for (size_t i = 0; i < s->count; i++)
+        if (!s->candidates[i].refused)
+            return false;
+    return true;
+}
+
+static void on_timer(void *arg)
+{
+    static const struct turn_report fine = {.trouble = TURN_FINE, .text = "released"};
+    struct turn_servers *s = arg;
+    uint64_t now = loop_now(s->loop);
+
+    if (s->releasing) {
+        over(s, &fine);
+        return;
+    }
+    if (!s->seeking)
+        return;
+    if (!s->was_up && now >= s->give_up) {
+        over_best(s);
+        return;
+    }
+    while (s->order_next < s->order_count && now >= s->next_at) {
+        struct candidate *candidate = s->order[s->order_next++];
+
+        if (!may_try(s, candidate))
+            continue;
+        try_candidate(s, candidate);
+        if (!s->race)
+            s->next_at = now + s->stagger_us;
+    }
+    if (s->order_next == s->order_count && s->was_up)
+        for (size_t i = 0; i < s->count; i++)
+            if (may_try(s, &s->candidates[i]))
+                try_candidate(s, &s->candidates[i]);
+    if (is_hopeless(s))
+        over_best(s);
+    else
+        schedule(s);
+}
+
+static void schedule(struct turn_servers *s)
+{
+    uint64_t due = UINT64_MAX;
+
+    if (s->releasing)
+        return;
+    if (!s->seeking) {
+        timer_cancel(s->loop, &s->timer);
+        return;
+    }
+    if (s->order_next < s->order_count)
+        due = s->next_at;
+    for (size_t i = 0; i < s->count && s->was_up; i++)
+        if (!s->candidates[i].allocation && !s->candidates[i].refused &&
+            s->candidates[i].rest < due)
+            due = s->candidates[i].rest;
+    if (!s->was_up && s->give_up < due)
+        due = s->give_up;
+    if (is_hopeless(s))
+        due = loop_now(s->loop);
+    if (due == UINT64_MAX)
+        timer_cancel(s->loop, &s->timer);
+    else
+        timer_set(s->loop, &s->timer, due);
+}
+
+/* --- What allocations tell --- */
+
+static void on_up(struct turn_allocation *allocation, void *arg)
+{
+    struct candidate *candidate = arg;
+    struct turn_servers *s = candidate->owner;
+
+    candidate->failed = 0;
+    candidate->is_up = true;
+    candidate->report.trouble = TURN_FINE;
+    s->was_up = true;
+    s->current = candidate;
+    stop_seeking(s);
+    s->events.use(s, allocation, s->arg);
+}
+
+static void on_silent(struct turn_allocation *allocation, bool silent, void *arg)
+{
+    struct candidate *candidate = arg;
+    struct turn_servers *s = candidate->owner;
+
+    (void)allocation;
+    if (candidate != s->current)
+        return;
+    log_info("event=turn-server-silent silent=%s", silent ? "yes" : "no");
+    if (silent)
+        seek(s, NULL);
+    else
+        stop_seeking(s);
+}
+
+static uint64_t rest_after(const struct candidate *candidate, enum turn_trouble trouble)
+{
+    uint64_t rest = RETRY_MIN_US << (candidate->failed < 6 ? candidate->failed : 6);
+
+    if (trouble == TURN_QUOTA || trouble == TURN_CAPACITY)
+        return RETRY_FULL_US;
+    if (trouble == TURN_MISMATCH)
+        return RETRY_MISMATCH_US;
+    return rest < RETRY_MAX_US ? rest : RETRY_MAX_US;
+}
+
+/* A candidate's allocation has failed by itself. */
+static void failed(struct candidate *candidate, const struct turn_report *report)
+{
+    struct turn_servers *s = candidate->owner;
+    bool was_current = s->current == candidate, gone = false;
+    size_t place = (size_t)(candidate - s->candidates);
+
+    candidate->report = *report;
+    candidate->refused = !turn_is_passing(report->trouble);
+    candidate->rest =
+        loop_now(s->loop) + (candidate->is_up ? 0 : rest_after(candidate, report->trouble));
+    candidate->failed++;
+    candidate->is_up = false;
+    if (was_current)
+        s->current = NULL;
+    s->gone = &gone;
+    if (s->events.trouble)
+        s->events.trouble(s, place, report, s->arg);
+    if (!gone && was_current && s->events.none)
+        s->events.none(s, s->arg);
+    if (gone)
+        return;
+    s->gone = NULL;
+    s->next_at = loop_now(s->loop);
+    if (s->releasing)
+        return;
+    if (was_current)
+        seek(s, candidate);
+    else
+        schedule(s);
+}
+
+static void on_end(struct turn_allocation *allocation, const struct turn_report *report, void *arg)
+{
+    struct candidate *candidate = arg;
+    struct turn_servers *s = candidate->owner;
+
+    (void)allocation;
+    candidate->allocation = NULL;
+    if (!candidate->releasing) {
+        failed(candidate, report);
+        return;
+    }
+    candidate->releasing = false;
+    if (!s->releasing)
+        schedule(s);
+    else if (!any_allocation(s))
+        over(s, report);
+}
+
+/* The rest is passed on, of the one in use. */
+static struct turn_servers *using(void *arg)
+{
+    const struct candidate *candidate = arg;
+    struct turn_servers *s = candidate->owner;
+
+    return s->current == candidate ? s : NULL;
+}
+
+static void on_moved(struct turn_allocation *allocation, void *arg)
+{
+    struct turn_servers *s = using(arg);
+
+    (void)allocation;
+    if (s && s->events.moved)
+        s->events.moved(s, s->arg);
+}
+
+static void on_data(struct turn_allocation *allocation, const struct slice *data,
+                    const struct addr *peer, void *arg)
+{
+    struct turn_servers *s = using(arg);
+
+    (void)allocation;
+    if (s && s->events.data)
+        s->events.data(s, data, peer, s->arg);
+}
+
+static void on_peer(struct turn_allocation *allocation, const struct addr *peer,
+                    const struct turn_report *report, void *arg)
+{
+    struct turn_servers *s = using(arg);
+
+    (void)allocation;
+    if (s && s->events.peer)
+        s->events.peer(s, peer, report, s->arg);
+}
+
+static void on_icmp(struct turn_allocation *allocation, const struct addr *peer,
+                    const struct stun_icmp *icmp, void *arg)
+{
+    struct turn_servers *s = using(arg);
+
+    (void)allocation;
+    if (s && s->events.icmp)
+        s->events.icmp(s, peer, icmp, s->arg);
+}
+
+static void on_attempt(struct turn_allocation *allocation, uint32_t connection,
+                       const struct addr *peer, void *arg)
+{
+    struct turn_servers *s = using(arg);
+
+    (void)allocation;
+    if (s && s->events.attempt)
+        s->events.attempt(s, connection, peer, s->arg);
+}
+
+static void on_room(struct turn_allocation *allocation, void *arg)
+{
+    struct turn_servers *s = using(arg);
+
+    (void)allocation;
+    if (s && s->events.room)
+        s->events.room(s, s->arg);
+}
+
+/* --- For users --- */
+
+struct turn_servers *turn_servers_open(struct loop *loop, const struct turn_settings *settings,
+                                       const struct turn_servers_events *events, void *arg)
+{
+    struct turn_servers *s;
+    bool good = true;
+
+    if (settings->count == 0 || settings->count > TURN_SERVERS_MAX) {
+        errno = EINVAL;
+        return NULL;
+    }
+    s = calloc(1, sizeof(*s));
+    if (!s)
+        return NULL;
+    s->loop = loop;
+    s->events = *events;
+    s->arg = arg;
+    s->request = settings->request;
+    s->race = settings->race;
+    s->stagger_us = (settings->stagger_ms ? settings->stagger_ms : TURN_STAGGER_MS) * MS_US;
+    s->give_up =
+        loop_now(loop) +
+        (settings->open_timeout_ms ? settings->open_timeout_ms : TURN_OPEN_TIMEOUT_MS) * MS_US;
+    timer_init(&s->timer, on_timer, s);
+    for (; good && s->count < settings->count; s->count++)
+        good = candidate_init(&s->candidates[s->count], s, &settings->servers[s->count]);
+    if (!good) {
+        destroy(s);
+        errno = ENOMEM;
+        return NULL;
+    }
+    seek(s, NULL);
+    return s;
+}
+
+struct turn_allocation *turn_servers_allocation(const struct turn_servers *servers)
+{
+    return servers->current ? servers->current->allocation : NULL;
+}
+
+int turn_servers_current(const struct turn_servers *servers)
+{
+    return servers->current ? (int)(servers->current - servers->candidates) : -ENOENT;
+}
+
+void turn_servers_check(struct turn_servers *servers)
+{
+    struct turn_servers *s = servers;
+
+    for (size_t i = 0; i < s->count; i++)
+        s->candidates[i].rest = 0;
+    schedule(s);
+    if (s->current)
+        turn_allocation_check(s->current->allocation);
+}
+
+const struct turn_report *turn_servers_report(const struct turn_servers *servers, size_t server)
+{
+    return &servers->candidates[server].report;
+}
