@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: MIT
 libadit_a_SOURCES += \
+	src/stun/behaviour.c src/stun/behaviour.h src/stun/behaviour_int.h src/stun/probe.c \
+	src/stun/binding.c src/stun/binding.h \
 	src/stun/build.c src/stun/bytes.h \
 	src/stun/channel.c src/stun/channel.h \
+	src/stun/client.c src/stun/client.h \
 	src/stun/credentials.c src/stun/credentials.h \
 	src/stun/integrity.c src/stun/integrity.h \
 	src/stun/leg.c src/stun/leg.h \
@@ -14,8 +17,10 @@ libadit_a_SOURCES += \
 	src/stun/words_value.c
 
 check_PROGRAMS += tests/unit/test-stun tests/unit/test-stun-integrity tests/unit/test-stun-words \
-	tests/unit/test-stun-transaction tests/unit/test-stun-leg
+	tests/unit/test-stun-transaction tests/unit/test-stun-leg tests/unit/test-stun-client
 tests_unit_test_stun_SOURCES = tests/unit/test_stun.c tests/unit/stun_vectors.h
+tests_unit_test_stun_client_SOURCES = tests/unit/test_stun_client.c tests/unit/tls_server.h \
+	tests/unit/pipe_recorder.h tests/unit/stun_coturn.h
 tests_unit_test_stun_integrity_SOURCES = tests/unit/test_stun_integrity.c tests/unit/stun_vectors.h
 tests_unit_test_stun_leg_SOURCES = tests/unit/test_stun_leg.c tests/unit/tls_server.h \
 	tests/unit/pipe_recorder.h

@@ -252,7 +252,8 @@ struct transaction *transaction_start(struct transaction_table *table,
     t->done = request->done;
     t->arg = request->arg;
     t->to = request->to;
-    t->from = addr_is_set(&request->from) ? request->from : request->to;
+    if (!request->any_source)
+        t->from = addr_is_set(&request->from) ? request->from : request->to;
     t->id = message.id;
     t->method = message.method;
     t->len = request->len;
