@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Theory of operation: admissions that end by themselves, on a pair of nodes; what tickets say of
- * brokers; and the reasons that a gateway gives.
+ * brokers; the reasons that a gateway gives; and what somebody who is admitted may have us connect
+ * to.
  */
 #include <signal.h>
 
 #include "node_sides.h"
+#include "signal/message.h"
 
 static const char *trouble(const struct fixture *f)
 {
@@ -212,12 +214,146 @@ static void absent(void **state)
     end(&f);
 }
 
+/* --- Requests to connect, from somebody who is admitted ---
+ *
+ * What the node does is seen at listeners of the test's; what it says, in a carrier of the test's.
+ */
+
+struct told {
+    int declines;
+    char text[MESSAGE_TEXT_MAX + 1];
+};
+
+static int on_send(void *arg, const uint8_t *bytes, size_t len)
+{
+    struct told *told = arg;
+    struct message message;
+
+    assert_int_equal(message_parse(bytes, len, &message), 0);
+    if (message.type != MESSAGE_DECLINE)
+        return 0;
+    told->declines++;
+    memcpy(told->text, message.text, sizeof(told->text));
+    return 0;
+}
+
+static void on_accept(struct pipe *server, struct pipe *client, void *arg)
+{
+    (void)server;
+    ++*(int *)arg;
+    pipe_abort(client, -ECANCELED);
+}
+
+static const struct pipe_events listener_events = {.accept = on_accept};
+
+/* An address of this machine that a peer in the same network may name. */
+static bool find_private(const struct node *node, struct addr *out)
+{
+    struct addr addrs[REACH_MAX];
+    size_t count = reach_local(node, addrs, REACH_MAX - 1);
+
+    addrs[count++] = addr_loopback(AF_INET, 0);
+    for (size_t i = 0; i < count; i++) {
+        addrs[i].port = 1;
+        if (reach_is_private(&addrs[i]) && finder_filter(node, &addrs[i], 1, out, 1) == 1)
+            return true;
+    }
+    return false;
+}
+
+static void take(struct fixture *f, const struct node_id *from, uint8_t number,
+                 const struct addr *addrs, size_t count)
+{
+    const uint8_t token[MESSAGE_TOKEN_BYTES] = {number};
+
+    assert_int_equal(invite_take(f->exit.node, from, token, addrs, count), CLOSE_OK);
+}
+
+/* It cannot have a network scanned: few requests at a time, few private addresses in each, and not
+ * a word of what was found there. */
+static void no_scanner(void **state)
+{
+    struct fixture f;
+    struct told told = {.declines = 0};
+    const struct signal_carrier carrier = {.send = on_send, .arg = &told};
+    const struct node_id *from;
+    struct addr at, addrs[MESSAGE_ADDRS_MAX];
+    struct pipe *listeners[MESSAGE_ADDRS_MAX];
+    int accepted = 0;
+
+    (void)state;
+    begin(&f);
+    from = identity_id(f.gateway.identity);
+    if (!find_private(f.exit.node, &at)) {
+        end(&f);
+        skip();
+    }
+    for (size_t i = 0; i < MESSAGE_ADDRS_MAX; i++) {
+        at.port = 0;
+        listeners[i] = tcp_listen(f.loop, &at, NULL);
+        assert_non_null(listeners[i]);
+        pipe_add_listener(listeners[i], &listener_events, &accepted);
+        pipe_addrs(listeners[i], &addrs[i], NULL);
+    }
+    assert_int_equal(signal_set_carrier(f.exit.node->signal, from, &carrier), 0);
+    /* as fast as it can */
+    for (uint8_t i = 0; i < 100; i++) {
+        take(&f, from, i, addrs, 1);
+        for (int turn = 0; turn < 3; turn++)
+            loop_turn(f.loop, MS_US);
+    }
+    run(&f, 200 * MS_US);
+    assert_in_range(accepted, 1, 5);
+    assert_in_range(told.declines, 1, 5);
+    assert_null(strchr(told.text, ':')); /* no address, no reason */
+    assert_true(strlen(told.text) > 20);
+    /* in time it may again; with many addresses it gets no further */
+    run(&f, 2500 * MS_US);
+    accepted = told.declines = 0;
+    take(&f, from, 200, addrs, MESSAGE_ADDRS_MAX);
+    run(&f, 500 * MS_US);
+    assert_in_range(accepted, 2, 4);
+    assert_int_equal(told.declines, 1);
+    /* nothing is kept of it in the end */
+    UNTIL(&f, f.exit.node->invitation_count == 0);
+    signal_set_carrier(f.exit.node->signal, from, NULL);
+    for (size_t i = 0; i < MESSAGE_ADDRS_MAX; i++)
+        pipe_close(listeners[i]);
+    end(&f);
+}
+
+/* Others are served meanwhile, and however many ask. */
+static void many_who_ask(void **state)
+{
+    struct fixture f;
+    struct node_id id = {{0}};
+    struct addr at = addr_loopback(AF_INET, 1);
+
+    (void)state;
+    begin(&f);
+    at.ip.bytes[0] = 192, at.ip.bytes[1] = 0, at.ip.bytes[2] = 2, at.ip.bytes[3] = 1;
+    for (int i = 0; i < 1000; i++) {
+        const uint8_t token[MESSAGE_TOKEN_BYTES] = {1};
+
+        id.key[0] = (uint8_t)i, id.key[1] = (uint8_t)(i >> 8);
+        invite_take(f.exit.node, &id, token, NULL, 0); /* over at once */
+    }
+    assert_in_range(f.exit.node->invitation_count, 1, 64);
+    take(&f, identity_id(f.gateway.identity), 1, &at, 1); /* in the place of one that is over */
+    end(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ends_by_itself),           cmocka_unit_test(ticket_admits_anew),
-        cmocka_unit_test(known_peer_loses_streams), cmocka_unit_test(brokers_in_tickets),
-        cmocka_unit_test(tickets_that_are_full),    cmocka_unit_test(absent),
+        cmocka_unit_test(ends_by_itself),
+        cmocka_unit_test(ticket_admits_anew),
+        cmocka_unit_test(known_peer_loses_streams),
+        cmocka_unit_test(brokers_in_tickets),
+        cmocka_unit_test(tickets_that_are_full),
+        cmocka_unit_test(absent),
+        cmocka_unit_test(no_scanner),
+        cmocka_unit_test(many_who_ask),
     };
 
     signal(SIGPIPE, SIG_IGN);
