@@ -185,8 +185,8 @@ class Origin:
         if 4 in lab.families:
             self.server = Web(lab.t, self.root, ns=self.place.ns, addresses=addresses, port=80)
         else:
-            self.server = Web(lab.t, self.root, ns=self.place.ns, addresses=["127.0.0.1",
-                                                                              addresses[1]], port=80)
+            addresses[0] = "127.0.0.1"
+            self.server = Web(lab.t, self.root, ns=self.place.ns, addresses=addresses, port=80)
 
     def url(self, path, family=None):
         return f"http://{self.place.bracketed(family)}{path}"
@@ -272,7 +272,7 @@ class Site:
 
     def external(self, number=0, last=True):
         """The number-th outside address of the outermost (or the inner) NAT."""
-        return f"{NET4}.{self.number}.{2 + number}" if last else f"100.64.{self.number}.{2 + number}"
+        return f"{NET4 if last else '100.64'}.{self.number}.{2 + number}"
 
     # -- events --
 

@@ -30,7 +30,8 @@ def public(lab):
     lab.measure(gateway, at=()).finish()
 
 
-@lab_test("lan: the exit's own network is closed to the gateway until it is allowed", families=(4,))
+@lab_test("lan: the exit's own network is closed to the gateway until it is allowed",
+          families=(4,))
 def closed(lab):
     home = lab.site("home", nat=Nat())
     g, printer = home.host("g"), home.host("printer")
@@ -38,7 +39,8 @@ def closed(lab):
     url = f"http://{printer.bracketed()}/hello"
     first = g.gateway(home.host("e").exit())
     equal(g.fetch(first, lab.web.url("/hello")), "hello, world\n", "the internet")
-    code, _, err = lab.t.run("curl", "-sS", "--socks5-hostname", first.proxy, url, ns=g.ns, ok=False)
+    code, _, err = lab.t.run("curl", "-sS", "--socks5-hostname", first.proxy, url, ns=g.ns,
+                             ok=False)
     equal(code, 97, f"curl's exit code (97: the proxy refuses); it says {err}")
     equal(page.requests, [], "requests to the printer")
     second = g.gateway(home.host("e2").exit(allow=(f"{printer.address()}/32",)), name="second")
