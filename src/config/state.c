@@ -486,6 +486,7 @@ static int peer_change(struct state *state, const struct node_id *id,
                 strcpy(peer->name, change->name);
         }
         peer->admitted = true;
+        peer->revoked = false;
         peer->expires = change->expires;
         break;
     case PEER_ADMIT:
@@ -551,6 +552,7 @@ int state_peer_revoke(struct state *state, const struct node_id *id)
     if (rc != 0)
         return rc;
     copy.items[place].admitted = false;
+    copy.items[place].revoked = true;
     copy.items[place].expires = 0;
     return peers_commit(state, &copy, 0);
 }

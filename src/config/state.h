@@ -34,6 +34,7 @@ struct state_peer {
     struct node_id id;
     char name[STATE_NAME_MAX + 1]; /* unique, "" for none */
     bool admitted;                 /* may use us as an exit */
+    bool revoked;                  /* its owner has ended that: no ticket brings it back */
     /* How it became known: "ticket" (ours was used), "enrolled" (we used its), "config" or
      * "command". */
     char how[STATE_HOW_MAX + 1];

@@ -110,9 +110,9 @@ static json_t *peer_to_json(const struct state_peer *peer, bool mask)
 
     for (size_t i = 0; i < STATE_ADDRS_MAX && peer->addrs[i][0] != '\0'; i++)
         json_array_append_new(addresses, json_string(peer->addrs[i]));
-    return json_pack("{s:s, s:s, s:b, s:I, s:s, s:I, s:I, s:o, s:o}", "id",
+    return json_pack("{s:s, s:s, s:b, s:b, s:I, s:s, s:I, s:I, s:o, s:o}", "id",
                      node_id_format(&peer->id, id), "name", peer->name, "admitted", peer->admitted,
-                     "expires", (json_int_t)peer->expires, "how", peer->how, "added",
+                     "revoked", peer->revoked, "expires", (json_int_t)peer->expires, "how", peer->how, "added",
                      (json_int_t)peer->added, "seen", (json_int_t)peer->seen, "addresses",
                      addresses, "brokers", brokers_to_json(peer->brokers, mask));
 }
@@ -179,6 +179,7 @@ static int peer_from_json(const json_t *object, struct state_peer *peer, char *w
     if (!json_is_boolean(admitted))
         return refuse(why, "peer %.8s: \"admitted\" is neither true nor false", id);
     peer->admitted = json_is_true(admitted);
+    peer->revoked = json_is_true(json_object_get(object, "revoked")); /* not in older files */
     peer->added = json_integer_value(json_object_get(object, "added"));
     peer->seen = json_integer_value(json_object_get(object, "seen"));
     /* What cannot be understood must not make an admission last longer. */

@@ -125,7 +125,9 @@ static enum close_code judge(struct node *node, const struct node_id *id, const 
 {
     const struct state_peer *entry = state_peer(node->state, id);
     bool expired = admission_is_expired(node, id);
-    bool revoked = entry && !entry->admitted && strcmp(entry->how, "enrolled") != 0;
+    /* How an exit of ours became known says nothing of whether it was admitted too. */
+    bool revoked =
+        entry && !entry->admitted && (entry->revoked || strcmp(entry->how, "enrolled") != 0);
     enum close_code code = revoked ? CLOSE_REVOKED : CLOSE_NOT_ADMITTED;
 
     if (node_id_equal(id, &node->id))

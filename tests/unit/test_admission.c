@@ -214,6 +214,33 @@ static void absent(void **state)
     end(&f);
 }
 
+/* Two nodes may be exits of each other: who was revoked stays so, however it became known. */
+static void revoked_exit(void **state)
+{
+    struct fixture f;
+    struct hello hello = {.has_secret = true};
+    const struct node_id *id;
+    int64_t now = node_wall_s();
+
+    (void)state;
+    begin(&f);
+    id = identity_id(f.gateway.identity);
+    assert_int_equal(state_peer_remember(f.exit.state, id, "mutual", "enrolled", now), 0);
+    assert_int_equal(state_enrol_new(f.exit.state, 5, 0, 0, now, hello.secret), 0);
+    assert_int_equal(admission_judge(f.exit.node, id, &hello), CLOSE_OK);
+    assert_true(state_is_admitted(f.exit.state, id, now));
+    assert_int_equal(state_peer_revoke(f.exit.state, id), 0);
+    admission_judge(f.exit.node, id, &hello); /* as an exit of ours it may call */
+    assert_false(state_is_admitted(f.exit.state, id, now));
+    admission_look(f.exit.node, id, hello.secret);
+    assert_false(state_is_admitted(f.exit.state, id, now));
+    assert_int_equal(state_peer_allow(f.exit.state, id, NULL, "command", now), 0);
+    assert_int_equal(state_peer_set_expiry(f.exit.state, id, now - 1), 0);
+    assert_int_equal(admission_judge(f.exit.node, id, &hello), CLOSE_OK); /* not revoked any more */
+    assert_true(state_is_admitted(f.exit.state, id, now));
+    end(&f);
+}
+
 /* --- Requests to connect, from somebody who is admitted ---
  *
  * What the node does is seen at listeners of the test's; what it says, in a carrier of the test's.
@@ -352,6 +379,7 @@ int main(void)
         cmocka_unit_test(brokers_in_tickets),
         cmocka_unit_test(tickets_that_are_full),
         cmocka_unit_test(absent),
+        cmocka_unit_test(revoked_exit),
         cmocka_unit_test(no_scanner),
         cmocka_unit_test(many_who_ask),
     };

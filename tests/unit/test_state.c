@@ -131,6 +131,8 @@ static void test_peers(void **unused)
     assert_string_equal(peer->addrs[2], "");
     assert_true(peer->admitted);
     assert_false(state_is_admitted(state, &b, 1));
+    assert_true(state_peer(state, &b)->revoked);
+    assert_false(peer->revoked);
     assert_int_equal(state_port(state), 4711);
     assert_int_equal(urls_count(state_peer(state, &a)->brokers), 0);
     assert_int_equal(urls_count(state_peer(state, &c)->brokers), 2);
