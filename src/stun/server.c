@@ -115,7 +115,7 @@ static int parse_host(char *text, struct stun_server *server, const char **why)
     *why = "the port is no number from 1 to 65535";
     if (port && parse_port(port, &server->port) != 0)
         return -EINVAL;
-    snprintf(server->host, sizeof(server->host), "%s", host);
+    snprintf(server->host, sizeof(server->host), "%.*s", SERVER_HOST_MAX, host);
     return 0;
 }
 

@@ -253,6 +253,23 @@ static void tell_message(struct words *w, const uint8_t *bytes, size_t len)
         complain(w, m.len, "%zu bytes behind the message", len - m.len);
 }
 
+/* RFC 5766 had channels up to 0x7FFF, and its clients still choose them. To us the first byte says
+ * nothing any more; a length that is just right does. */
+static bool is_old_channel(const uint8_t *bytes, size_t len)
+{
+    return len >= CHANNEL_HEADER_BYTES && bytes[0] >= 0x50 && bytes[0] < 0x80 &&
+           len - CHANNEL_HEADER_BYTES >= get16(bytes + 2) &&
+           len - CHANNEL_HEADER_BYTES - get16(bytes + 2) < 4;
+}
+
+static void tell_old_channel(struct words *w, const uint8_t *bytes)
+{
+    words_add(w, "ChannelData, channel 0x%04x (of RFC 5766, which RFC 8656 has not), ",
+              get16(bytes));
+    words_add_data(w, bytes + CHANNEL_HEADER_BYTES, get16(bytes + 2));
+    words_end_line(w);
+}
+
 static void tell_channel(struct words *w, const uint8_t *bytes, size_t len)
 {
     struct channel_data channel;
@@ -274,6 +291,28 @@ static void tell_channel(struct words *w, const uint8_t *bytes, size_t len)
         complain(w, len, "the header has %d bytes", CHANNEL_HEADER_BYTES);
 }
 
+/* TLS and DTLS by content type and version (RFC 8446 5.1, RFC 9147 4). */
+static bool is_tls(const uint8_t *bytes, size_t len)
+{
+    return len >= 3 && bytes[0] >= 20 && bytes[0] <= 26 &&
+           ((bytes[1] == 0xFE && bytes[2] >= 0xFC) || (bytes[1] == 3 && bytes[2] <= 4));
+}
+
+static void tell_other(struct words *w, const uint8_t *bytes, size_t len)
+{
+    /* Type, length, and the fingerprint of nothing, the first two in the wrong byte order. */
+    static const uint8_t lone[] = {0x28, 0, 4, 0, 'S', 'T', 'U', 'N'};
+
+    if (len == sizeof(lone) && memcmp(bytes, lone, len) == 0) {
+        words_add(w, "FINGERPRINT of no message (coturn's test client sends it), ");
+    } else {
+        w->clean = false;
+        words_add(w, is_tls(bytes, len) ? "DTLS or TLS, " : "neither STUN nor TURN, ");
+    }
+    words_add_data(w, bytes, len);
+    words_end_line(w);
+}
+
 bool words_packet(const uint8_t *bytes, size_t len, const struct stun_key *key, words_line_cb *line,
                   void *arg)
 {
@@ -288,11 +327,10 @@ bool words_packet(const uint8_t *bytes, size_t len, const struct stun_key *key, 
         tell_message(&w, bytes, len);
     } else if (kind == STUN_KIND_CHANNEL) {
         tell_channel(&w, bytes, len);
+    } else if (is_old_channel(bytes, len)) {
+        tell_old_channel(&w, bytes);
     } else {
-        w.clean = false;
-        words_add(&w, kind == STUN_KIND_DTLS ? "DTLS or TLS, " : "neither STUN nor TURN, ");
-        words_add_data(&w, bytes, len);
-        words_end_line(&w);
+        tell_other(&w, bytes, len);
     }
     return w.clean;
 }

@@ -125,7 +125,9 @@ static bool add_channel(struct words *w, const struct stun_attr *attr)
         return false;
     words_add(w, " 0x%04x", number);
     if (!channel_is_number(number))
-        words_add(w, ", which is no channel's");
+        words_add(w, number > CHANNEL_LAST && number <= 0x7FFF
+                         ? " (of RFC 5766, which RFC 8656 has not)"
+                         : ", which is no channel's");
     return true;
 }
 

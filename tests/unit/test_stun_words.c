@@ -163,6 +163,12 @@ static void channel_data(void **state)
           "  at 2: MALFORMED: says to have 6 bytes of data, but 3 are there\n");
     channel_build(bytes, 0x4002, 0);
     tells(bytes, 4, NULL, true, "ChannelData, channel 0x4002, 0 bytes\n");
+    /* What coturn's own client still sends. */
+    channel_build(bytes, 0x5CBC, 2);
+    tells(bytes, 6, NULL, true,
+          "ChannelData, channel 0x5cbc (of RFC 5766, which RFC 8656 has not), 2 bytes: "
+          "\"hi\"\n");
+    tells(bytes, 5, NULL, false, "neither STUN nor TURN, 5 bytes: 5cbc000268\n");
 }
 
 static void strange_and_broken_ones(void **state)
