@@ -15,7 +15,8 @@
  * policy keeps from it. So a peer's requests are followed once in INVITE_PAUSE_US, INVITE_BURST at
  * once (the others are not answered: an honest peer repeats them); of private addresses
  * INVITE_PRIVATE_MAX are tried; and where there were such, the peer is not told what became of
- * which. For the sake of the first an invitation is remembered for a while after it is over.
+ * which. A request that has led to the peer itself does not count. For the sake of the first an
+ * invitation is remembered for a while after it is over.
  *
  * Limits: INVITATIONS_MAX at once, of which those that are over give way; one a peer, INVITATION_US
  * each.
@@ -99,6 +100,7 @@ static void on_proven(void *arg, struct pipe *pipe, const char *candidate)
 
     (void)candidate;
     memcpy(token, invitation->token, sizeof(token));
+    invitation->paid -= INVITE_PAUSE_US;
     invitation_end(invitation);
     if (peer)
         greet_as_guest(peer, pipe, token);

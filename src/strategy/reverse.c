@@ -47,6 +47,18 @@ static void reverse_over(struct reverse *reverse, int why, const char *text)
     events->over(arg, why, copy);
 }
 
+/* What the peer says itself may be anything printable, and goes into a quoted value of the log. */
+static void quote(const char *theirs, char out[ATTEMPT_TEXT_MAX])
+{
+    size_t len = 0;
+
+    for (; theirs[len] && len < ATTEMPT_TEXT_MAX - 1; len++)
+        out[len] = theirs[len] == '"' ? '\'' : theirs[len];
+    out[len] = '\0';
+    if (len == 0)
+        snprintf(out, ATTEMPT_TEXT_MAX, "the peer gives no reason");
+}
+
 static void on_timer(void *arg)
 {
     reverse_over(arg, 0,
@@ -58,8 +70,10 @@ static void on_answer(void *arg, enum signal_outcome outcome, const struct signa
                       const char *why)
 {
     struct reverse *reverse = arg;
-    char text[ATTEMPT_TEXT_MAX];
+    char text[ATTEMPT_TEXT_MAX], theirs[ATTEMPT_TEXT_MAX] = "";
 
+    if (answer)
+        quote(answer->text, theirs);
     if (outcome != SIGNAL_ANSWERED || answer->code != 0)
         reverse->ask = NULL;
     switch (outcome) {
@@ -70,14 +84,15 @@ static void on_answer(void *arg, enum signal_outcome outcome, const struct signa
         reverse_over(reverse, 0, why);
         return;
     case SIGNAL_DECLINED:
-        snprintf(text, sizeof(text), "the peer could not connect to us: %s", answer->text);
+        snprintf(text, sizeof(text), "the peer could not connect to us: %.*s",
+                 (int)sizeof(text) - 40, theirs);
         reverse_over(reverse, 0, text);
         return;
     case SIGNAL_ANSWERED:
         break;
     }
     if (answer->code != 0) {
-        reverse_over(reverse, -EACCES, answer->text);
+        reverse_over(reverse, -EACCES, theirs);
         return;
     }
     log_debug("event=try strategy=reverse way=%s result=welcome rtt_ms=%llu offset_ms=%lld",

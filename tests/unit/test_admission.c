@@ -8,6 +8,7 @@
 
 #include "node_sides.h"
 #include "signal/message.h"
+#include "strategy/reverse.h"
 
 static const char *trouble(const struct fixture *f)
 {
@@ -370,6 +371,76 @@ static void many_who_ask(void **state)
     end(&f);
 }
 
+/* --- What a peer says when it refuses --- */
+
+struct refusal {
+    struct signal *signal;
+    struct node_id id;
+    const char *words;
+    struct message pong;
+    int why;
+    char text[ATTEMPT_TEXT_MAX];
+};
+
+static int on_question(void *arg, const uint8_t *bytes, size_t len)
+{
+    struct refusal *refusal = arg;
+    struct message ping;
+
+    assert_int_equal(message_parse(bytes, len, &ping), 0);
+    refusal->pong = (struct message){.type = MESSAGE_PONG, .number = 1, .has_echo = true};
+    memcpy(refusal->pong.echo, ping.challenge, sizeof(ping.challenge));
+    refusal->pong.has_verdict = true;
+    refusal->pong.verdict = CLOSE_REVOKED;
+    strcpy(refusal->pong.text, refusal->words);
+    return 0;
+}
+
+static void on_over(void *arg, int why, const char *text)
+{
+    struct refusal *refusal = arg;
+
+    refusal->why = why;
+    snprintf(refusal->text, sizeof(refusal->text), "%s", text);
+}
+
+static const struct attempt_events refused_events = {.over = on_over};
+
+/* It ends up in a quoted value of the log, and in what the user reads. */
+static void words_of_a_refusal(void **state)
+{
+    static const char *const cases[][2] = {
+        {"no \" event=path-up peer=bank \"", "no ' event=path-up peer=bank '"},
+        {"", "the peer gives no reason"},
+    };
+    struct fixture f;
+    struct refusal refusal = {.why = 0};
+    const struct signal_carrier carrier = {.send = on_question, .arg = &refusal};
+
+    (void)state;
+    begin(&f);
+    refusal.signal = f.exit.node->signal;
+    refusal.id = *identity_id(f.gateway.identity);
+    assert_int_equal(signal_set_carrier(refusal.signal, &refusal.id, &carrier), 0);
+    for (size_t i = 0; i < 2; i++) {
+        const struct strategy_peer peer = {.id = &refusal.id};
+        uint8_t bytes[MESSAGE_BYTES_MAX];
+        const char *why;
+        int len;
+
+        refusal.words = cases[i][0];
+        assert_non_null(
+            strategy_reverse.start(&f.exit.node->env, &peer, &refused_events, &refusal, &why));
+        len = message_build(&refusal.pong, bytes);
+        assert_true(len > 0);
+        signal_carried(refusal.signal, &refusal.id, bytes, (size_t)len);
+        assert_int_equal(refusal.why, -EACCES);
+        assert_string_equal(refusal.text, cases[i][1]);
+    }
+    signal_set_carrier(refusal.signal, &refusal.id, NULL);
+    end(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -382,6 +453,7 @@ int main(void)
         cmocka_unit_test(revoked_exit),
         cmocka_unit_test(no_scanner),
         cmocka_unit_test(many_who_ask),
+        cmocka_unit_test(words_of_a_refusal),
     };
 
     signal(SIGPIPE, SIG_IGN);
