@@ -27,8 +27,9 @@ tests_unit_test_stun_leg_SOURCES = tests/unit/test_stun_leg.c tests/unit/tls_ser
 tests_unit_test_stun_transaction_SOURCES = tests/unit/test_stun_transaction.c
 tests_unit_test_stun_words_SOURCES = tests/unit/test_stun_words.c tests/unit/stun_vectors.h
 
-fuzz_targets += tests/fuzz/fuzz-stun tests/fuzz/fuzz-stun-words
+fuzz_targets += tests/fuzz/fuzz-stun tests/fuzz/fuzz-stun-server tests/fuzz/fuzz-stun-words
 tests_fuzz_fuzz_stun_SOURCES = tests/fuzz/fuzz_stun.c
+tests_fuzz_fuzz_stun_server_SOURCES = tests/fuzz/fuzz_stun_server.c
 tests_fuzz_fuzz_stun_words_SOURCES = tests/fuzz/fuzz_stun_words.c
 
 libadit_a_SOURCES += \

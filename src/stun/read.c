@@ -277,7 +277,7 @@ int stun_read_icmp(const struct stun_attr *attr, struct stun_icmp *icmp)
     return result;
 }
 
-/* RFC 8489 14.11; 14.12 is a list of them.
+/* RFC 8489 14.12; 14.11 is a list of them.
  *
  *      0                   1                   2                   3
  *      0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
