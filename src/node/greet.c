@@ -78,8 +78,11 @@ static const struct pipe_events path_events = {.end = on_path_end};
 
 static void watch_path(struct node *node, struct pipe *pipe)
 {
-    struct path_watch *watch = malloc(sizeof(*watch));
+    struct path_watch *watch;
 
+    if (pipe->flags & PIPE_IS_OVER)
+        return; /* nothing is left to be said; and its end may just be being told */
+    watch = malloc(sizeof(*watch));
     if (!watch)
         abort();
     watch->node = node;

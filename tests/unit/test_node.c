@@ -573,6 +573,23 @@ static void private_addresses(void **state)
     }
 }
 
+/* A connection that is lost while the hellos are exchanged is not waited for, or forgotten too
+ * late. */
+static void lost_while_greeting(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    begin_pair(&f);
+    f.exit.node->stopping = true; /* resets whoever has proven a key */
+    run(&f, 500 * MS_US);
+    assert_true(LIST_EMPTY(&f.gateway.node->paths));
+    assert_true(LIST_EMPTY(&f.gateway.node->greetings));
+    f.exit.node->stopping = false;
+    UNTIL(&f, is_joined(&f));
+    end(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -593,6 +610,7 @@ int main(void)
         cmocka_unit_test(malformed_answer),
         cmocka_unit_test(reload),
         cmocka_unit_test(private_addresses),
+        cmocka_unit_test(lost_while_greeting),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
