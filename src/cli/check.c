@@ -6,9 +6,15 @@
  * prints the table of keys, one a line, fields separated by tabs; completion and tests read that.
  *
  *     SECTION.KEY  TYPE  DEFAULT  once|repeat  used|unused  HELP
+ *
+ * What the configuration names and this machine does not have now is no error, for it may come, or
+ * be there for another user: it is noted.
  */
+#include <errno.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 
@@ -25,6 +31,35 @@ static int keys_print(void)
     return CLI_OK;
 }
 
+static void file_check(const char *key, const char *path)
+{
+    if (path[0] != '\0' && access(path, R_OK) != 0)
+        printf("%s: %s cannot be read: %s\n", key, path, strerror(errno));
+}
+
+const char *cli_missing_interface(const struct config *config, size_t *next)
+{
+    const struct config_strings *names = &config->nat.interfaces;
+
+    while (*next < names->count) {
+        const char *name = names->items[(*next)++];
+        if (if_nametoindex(name) == 0)
+            return name;
+    }
+    return NULL;
+}
+
+static void machine_check(const struct config *config)
+{
+    const char *name;
+    size_t next = 0;
+
+    file_check("signal.ca_file", config->signal.ca_file);
+    file_check("gateway.users_file", config->gateway.users_file);
+    while ((name = cli_missing_interface(config, &next)) != NULL)
+        printf("nat.interfaces: there is no interface %s now\n", name);
+}
+
 int check_run(struct cli *cli)
 {
     const char *text;
@@ -39,6 +74,7 @@ int check_run(struct cli *cli)
     }
     for (size_t i = 0; (text = config_note(cli->config, i)) != NULL; i++)
         printf("%s\n", text);
+    machine_check(cli->config);
     printf("no errors\n");
     return CLI_OK;
 }

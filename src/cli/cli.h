@@ -88,6 +88,9 @@ int cli_parse(struct cli *cli, int argc, char **argv);
 int cli_load(struct cli *cli, struct config **config);
 /* cli_load() into cli->config, and cli->state_dir. 0 or the exit code. */
 int cli_prepare(struct cli *cli);
+/* The next interface of nat.interfaces, from index *next on, that this machine does not have now;
+ * NULL: no more. */
+const char *cli_missing_interface(const struct config *config, size_t *next);
 void cli_free(struct cli *cli);
 
 /* A TICKET argument: @FILE, - (standard input) or the ticket: malloc'd text. NULL: told. */

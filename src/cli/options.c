@@ -4,8 +4,8 @@
  *
  * From argv to a verb's arguments, its options and the configuration. getopt_long(3) does the
  * parsing, with tables made from those of main.c. Values are copied, so that what may be a ticket
- * can be overwritten in argv, where every user of the machine can read it; the moment before that
- * is why @FILE and - exist.
+ * or a password can be overwritten in argv, where every user of the machine can read it; the moment
+ * before that is why @FILE, - and the configuration file exist.
  *
  * The options stay, for a reload starts over: defaults, file, options.
  */
@@ -84,13 +84,20 @@ static const struct cli_option *tables_find(const struct tables *tables, int key
     return NULL;
 }
 
-/* Overwrites what looks like a ticket in an argument, wherever it begins. */
+/* Overwrites what looks like a ticket in an argument, wherever it begins, and in a URL what is
+ * before its host: user and password. */
 static void argument_wipe(char *text)
 {
-    char *ticket = strcasestr(text, "adit1");
+    char *ticket = strcasestr(text, "adit1"), *login = strstr(text, "://");
 
     if (ticket != NULL && strlen(ticket) > 20)
         memset(ticket, 'x', strlen(ticket));
+    if (login != NULL) {
+        login += 3;
+        char *host = strrchr(login, '@');
+        if (host != NULL)
+            memset(login, 'x', (size_t)(host - login));
+    }
 }
 
 static int value_keep(struct cli *cli, const struct cli_option *option, char *value)

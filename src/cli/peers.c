@@ -164,7 +164,7 @@ static void end_print(const char *verb, const json_t *result)
 static void result_print(struct cli *cli, const char *verb, const json_t *result)
 {
     if (cli_has(cli, "json")) {
-        char *text = json_dumps(result, JSON_INDENT(2));
+        char *text = json_dumps(result, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
         printf("%s\n", text != NULL ? text : "");
         free(text);
     } else if (strcmp(verb, "peers") == 0) {

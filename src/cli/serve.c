@@ -191,12 +191,15 @@ static void serve_end(struct serve *serve)
 int cli_serve(struct cli *cli, unsigned roles, const struct serve_hooks *hooks)
 {
     struct serve serve = {.cli = cli};
+    const char *name;
     int code;
 
     umask(077);
     descriptors_raise();
     for (size_t i = 0; config_note(cli->config, i) != NULL; i++)
         log_warn("event=config-note text=\"%s\"", config_note(cli->config, i));
+    for (size_t i = 0; (name = cli_missing_interface(cli->config, &i)) != NULL;)
+        log_warn("event=no-such-interface name=%s effect=\"it is used once it is there\"", name);
     code = serve_begin(&serve, roles);
     if (code == 0)
         code = hooks->ready(cli, serve.node, identity_id(serve.identity));

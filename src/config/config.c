@@ -30,6 +30,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 
+#include "config/broker_url.h"
 #include "config/config_int.h"
 #include "config/ticket.h"
 
@@ -581,16 +582,27 @@ int config_parse(struct config *config, const char *text, size_t len, const char
     return parser->errors.count == before ? 0 : ADIT_EFORMAT;
 }
 
-/* Tickets may hold the right to enrol, and are nobody else's business. */
+/* That a broker can be talked to by this URL, and is told a password. */
+static bool has_password(const char *text, struct broker_url *url)
+{
+    return broker_url_parse((const uint8_t *)text, strlen(text), url, NULL) == 0 &&
+           url->has_password;
+}
+
+/* Tickets may hold the right to enrol, and are nobody else's business; passwords neither. */
 static void privacy_check(struct config *config, const char *path, mode_t mode)
 {
-    bool tickets = strncasecmp(config->gateway.exit, "adit1", 5) == 0;
+    bool tickets = strncasecmp(config->gateway.exit, "adit1", 5) == 0, passwords = false;
+    struct broker_url url;
 
     for (size_t i = 0; i < config->peer_count; i++)
         tickets |= config->peers[i].ticket[0] != '\0';
-    if (tickets && S_ISREG(mode) && (mode & 044) != 0)
-        note_add(config->parser, path, 0,
-                 "it holds a ticket, and others may read it; chmod go-r it");
+    for (size_t i = 0; i < config->signal.broker.count; i++)
+        passwords |= has_password(config->signal.broker.items[i], &url);
+    explicit_bzero(&url, sizeof(url));
+    if ((tickets || passwords) && S_ISREG(mode) && (mode & 044) != 0)
+        note_add(config->parser, path, 0, "it holds a %s, and others may read it; chmod go-r it",
+                 tickets ? "ticket" : "broker's password");
 }
 
 int config_load(struct config *config, const char *path)
@@ -672,12 +684,30 @@ static void peers_check(struct config_parser *parser)
     }
 }
 
+static void brokers_check(struct config_parser *parser)
+{
+    const struct config_strings *brokers = &parser->config->signal.broker;
+    char name[BROKER_NAME_BYTES];
+    struct broker_url url;
+
+    if (brokers->count > TICKET_BROKERS_MAX)
+        error_add(parser, "configuration", 0, "signal.broker: more than %d brokers",
+                  TICKET_BROKERS_MAX);
+    for (size_t i = 0; i < brokers->count; i++)
+        if (has_password(brokers->items[i], &url) && broker_url_is_exposed(&url))
+            note_add(parser, "configuration", 0,
+                     "signal.broker %s: the password crosses the network in clear; use %s",
+                     broker_url_name(&url, name), broker_url_is_websocket(&url) ? "wss" : "mqtts");
+    explicit_bzero(&url, sizeof(url));
+}
+
 int config_finish(struct config *config)
 {
     struct config_parser *parser = config->parser;
     size_t before = parser->errors.count;
 
     peers_check(parser);
+    brokers_check(parser);
     if (config->path.dial_retry_us > config->path.dial_retry_max_us)
         error_add(parser, "configuration", 0,
                   "path.dial_retry is longer than path.dial_retry_max; make it shorter");

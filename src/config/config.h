@@ -191,6 +191,7 @@ enum config_type {
     CONFIG_LISTENS,   /* struct config_listens: IP:PORT or unix:PATH */
     CONFIG_TARGETS,   /* struct config_strings: HOST:PORT */
     CONFIG_URLS,      /* struct config_strings: SCHEME:..., schemes in choices */
+    CONFIG_BROKERS,   /* struct config_strings: URLs of config/broker_url.h */
     CONFIG_WORDS,     /* struct config_strings: comma-separated words */
     CONFIG_NETS,      /* struct config_strings: IP/PREFIX */
     CONFIG_RULES,     /* struct config_rules */

@@ -25,7 +25,6 @@ static const char *const log_levels[] = {"error", "warn", "info", "debug", "trac
 static const char *const strategies[] = {"direct", "reverse", "punch", "relay", NULL};
 static const char *const dns_modes[] = {"exit", "local", NULL};
 static const char *const loss_modes[] = {"block", "direct", NULL};
-static const char *const broker_schemes[] = {"mqtt://", "mqtts://", "ws://", "wss://", NULL};
 static const char *const turn_schemes[] = {"turn:", "turns:", NULL};
 
 static const struct config_key keys[] = {
@@ -36,8 +35,8 @@ static const struct config_key keys[] = {
     {"node", "log", CONFIG_ENUM, .offset = FIELD(node, log), .fallback = "info",
      .choices = log_levels, .help = "how much to log"},
 
-    {"signal", "broker", CONFIG_URLS, .repeat = true, .offset = FIELD(signal, broker),
-     .choices = broker_schemes, .help = "MQTT broker over which peers find each other"},
+    {"signal", "broker", CONFIG_BROKERS, .repeat = true, .offset = FIELD(signal, broker),
+     .help = "MQTT broker over which peers find each other"},
     {"signal", "ca_file", CONFIG_FILE, .offset = FIELD(signal, ca_file),
      .help = "certificates of the authorities that sign brokers'; default: the system's"},
 
@@ -185,6 +184,7 @@ static const char *const type_names[] = {
     [CONFIG_LISTENS] = "IP:PORT|unix:PATH",
     [CONFIG_TARGETS] = "HOST:PORT",
     [CONFIG_URLS] = "URL",
+    [CONFIG_BROKERS] = "URL",
     [CONFIG_WORDS] = "NAME,...",
     [CONFIG_NETS] = "IP/PREFIX",
     [CONFIG_RULES] = "RULE",

@@ -21,3 +21,9 @@ check_PROGRAMS += tests/unit/test-ticket
 tests_unit_test_ticket_SOURCES = tests/unit/test_ticket.c
 fuzz_targets += tests/fuzz/fuzz-ticket
 tests_fuzz_fuzz_ticket_SOURCES = tests/fuzz/fuzz_ticket.c
+
+libadit_a_SOURCES += src/config/broker_url.c src/config/broker_url.h
+check_PROGRAMS += tests/unit/test-broker-url
+tests_unit_test_broker_url_SOURCES = tests/unit/test_broker_url.c
+fuzz_targets += tests/fuzz/fuzz-broker-url
+tests_fuzz_fuzz_broker_url_SOURCES = tests/fuzz/fuzz_broker_url.c

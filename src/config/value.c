@@ -15,6 +15,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "config/broker_url.h"
 #include "config/forward.h"
 #include "config/ticket.h"
 
@@ -326,8 +327,12 @@ static int set_words(const char *text, struct list *list, char *why)
     size_t len;
     int rc = 0;
 
-    while (rc == 0 && (word = word_next(&text, &len)) != NULL)
+    while (rc == 0 && (word = word_next(&text, &len)) != NULL) {
+        if (strcspn(word, " \t;") < len)
+            return refuse(why, "'%.*s' is more than one name; put commas between them",
+                          len < 60 ? (int)len : 60, word);
         rc = list_add_string(list, strndup(word, len), why);
+    }
     return rc;
 }
 
@@ -394,6 +399,19 @@ static int set_url(const struct config_key *key, const char *text, struct list *
             return list_add_string(list, strdup(text), why);
     }
     return refuse_choice(key, text, why);
+}
+
+/* A text may hold a password: no part of it is repeated. */
+static int set_broker(const char *text, struct list *list, char *why)
+{
+    struct broker_url url;
+    const char *wrong;
+    int rc = broker_url_parse((const uint8_t *)text, strlen(text), &url, &wrong);
+
+    explicit_bzero(&url, sizeof url);
+    if (rc != 0)
+        return refuse(why, "the URL is wrong: %s", wrong);
+    return list_add_string(list, strdup(text), why);
 }
 
 static int set_rule(const char *text, struct list *list, char *why)
@@ -501,6 +519,8 @@ int value_set(const struct config_key *key, const char *text, void *field, char 
         return list_add_string(field, strdup(text), why);
     case CONFIG_URLS:
         return set_url(key, text, field, why);
+    case CONFIG_BROKERS:
+        return set_broker(text, field, why);
     case CONFIG_WORDS:
         return set_words(text, field, why);
     case CONFIG_NETS:
@@ -582,6 +602,7 @@ void value_clear(const struct config_key *key, void *field)
         break;
     case CONFIG_TARGETS:
     case CONFIG_URLS:
+    case CONFIG_BROKERS:
     case CONFIG_WORDS:
     case CONFIG_NETS:
         strings_clear(field);

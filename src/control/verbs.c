@@ -66,10 +66,11 @@ static void ping_end(struct ping *ping, const char *why)
 
 static json_t *result_describe(const struct node_ping *result)
 {
+    struct addr remote = addr_unmap(&result->remote);
     char text[ADDR_TEXT_MAX];
 
     return json_pack("{s:s, s:s, s:o, s:b}", "path", result->path, "remote",
-                     addr_format(&result->remote, text), "rtt_ms",
+                     addr_format(&remote, text), "rtt_ms",
                      result->rtt_us != 0 ? json_real((double)result->rtt_us / 1000) : json_null(),
                      "active", result->active);
 }

@@ -154,9 +154,10 @@ void http_page_answer(struct http_page *page, enum answer answer, const struct t
     page->details = why;
     if (why)
         snprintf(page->text, sizeof page->text,
-                 "adit: no connection to %s: %s.\nThe reason: %s.\n`adit status' on the gateway "
+                 "adit: no connection to %s: %s.\nThe reason: %s%s\n`adit status' on the gateway "
                  "says more.\n",
-                 target_format(target, name), answer_text(answer), why);
+                 target_format(target, name), answer_text(answer), why,
+                 why[0] && why[strlen(why) - 1] == '?' ? "" : ".");
     else
         snprintf(page->text, sizeof page->text, "adit: no connection to %s: %s.\n%s\n",
                  target_format(target, name), answer_text(answer), answers[answer].remedy);

@@ -153,6 +153,19 @@ static bool is_preferred(const struct session *session, const struct path *path)
     return any;
 }
 
+static void log_move(const struct path *from, const struct path *to)
+{
+    char old_text[ADDR_TEXT_MAX], new_text[ADDR_TEXT_MAX];
+    struct addr old_addr = {0}, new_addr = {0};
+
+    pipe_addrs(from->pipe, &old_addr, NULL);
+    pipe_addrs(to->pipe, &new_addr, NULL);
+    old_addr = addr_unmap(&old_addr);
+    new_addr = addr_unmap(&new_addr);
+    log_info("event=path-moved from=%s to=%s old=%s new=%s", from->label, to->label,
+             addr_format_ip(&old_addr, old_text), addr_format_ip(&new_addr, new_text));
+}
+
 /* Makes a path the active one. lost: what went over the old one does not arrive, says the peer. */
 static void move_to(struct session *session, struct path *path, bool tell, bool lost)
 {
@@ -165,7 +178,7 @@ static void move_to(struct session *session, struct path *path, bool tell, bool 
         old_good = !lost && old->listed && old->state != PATH_SUSPECT &&
                    loop_now(session->loop) - old->heard_at <= UNHEARD_US;
         session->moves++;
-        log_info("event=path-moved from=%s to=%s", old->label, path->label);
+        log_move(old, path);
         if (old->state == PATH_ACTIVE)
             old->state = PATH_STANDBY;
     }

@@ -48,10 +48,10 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "config/broker_url.h"
 #include "crypto/hash.h"
 #include "signal/forwarder.h"
 #include "signal/paho.h"
-#include "signal/url.h"
 
 #define LIVED_US       (10 * SEC_US)
 #define PROBE_LEAST_US (600 * MS_US)

@@ -10,14 +10,11 @@ tests_unit_test_message_SOURCES = tests/unit/test_message.c
 fuzz_targets += tests/fuzz/fuzz-message
 tests_fuzz_fuzz_message_SOURCES = tests/fuzz/fuzz_message.c
 
-libadit_a_SOURCES += src/signal/url.c src/signal/url.h src/signal/forwarder.c src/signal/forwarder.h
+libadit_a_SOURCES += src/signal/forwarder.c src/signal/forwarder.h
 libadit_a_SOURCES += src/signal/paho.c src/signal/paho.h src/signal/broker.c
-check_PROGRAMS += tests/unit/test-broker tests/unit/test-forwarder tests/unit/test-url
+check_PROGRAMS += tests/unit/test-broker tests/unit/test-forwarder
 tests_unit_test_forwarder_SOURCES = tests/unit/test_forwarder.c
 tests_unit_test_broker_SOURCES = tests/unit/test_broker.c
-tests_unit_test_url_SOURCES = tests/unit/test_url.c
-fuzz_targets += tests/fuzz/fuzz-broker-url
-tests_fuzz_fuzz_broker_url_SOURCES = tests/fuzz/fuzz_broker_url.c
 signal_world = tests/unit/signal_world.c tests/unit/signal_world.h
 check_PROGRAMS += tests/unit/test-signal tests/unit/test-signal-hostile tests/unit/test-signal-model
 tests_unit_test_signal_SOURCES = tests/unit/test_signal.c $(signal_world)

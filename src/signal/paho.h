@@ -17,9 +17,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "config/broker_url.h"
 #include "signal/broker.h"
 #include "signal/forwarder.h"
-#include "signal/url.h"
 
 enum paho_record { PAHO_PUBLISH = 1, PAHO_UP, PAHO_DOWN, PAHO_MESSAGE, PAHO_SUBSCRIBED };
 

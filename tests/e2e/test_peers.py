@@ -191,11 +191,13 @@ def by_broker(t):
     broker = Broker(t, ("adit", "pa/ss"))
     url = broker.url("pa%2Fss")
     e = t.exit(f"signal.broker={url}")
+    with open(f"/proc/{e.pid}/cmdline", "rb") as f:
+        check(b"pa%2Fss" not in f.read(), "the password can be read in the exit's arguments")
     listen = e.status()["listeners"][0]["address"]
     equal(e.stop(), 0, "the exit's end")
     began = time.monotonic()
     g = t.gateway(e.ticket)
-    expect_reason(t, g, "is not running, or is not on these brokers", began, 6)
+    expect_reason(t, g, "is not running, or is not on these brokers", began, 8)
     equal(len(warnings(g)), 1, "warnings of one reason")
     equal(broker_status(g)["state"], "up", "the broker of the ticket")
     human = ok(t, "status", "-c", "/dev/null", *g.where())
@@ -213,7 +215,7 @@ def by_broker(t):
     broker.p.kill()
     began = time.monotonic()
     g = t.gateway(None, state=g.state, name="later")
-    expect_reason(t, g, "nothing listens at the port of the broker", began, 6)
+    expect_reason(t, g, "nothing listens at the port of the broker", began, 8)
     check(broker_status(g)["state"] != "up" and broker_status(g)["failures"] > 0, broker_status(g))
     for node in (e, g, again):
         check("pa%2Fss" not in node.log.text() and "pa/ss" not in node.log.text(), "in a log")

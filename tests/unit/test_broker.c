@@ -26,10 +26,10 @@
 #include <unistd.h>
 
 #include "base/loop.h"
+#include "config/broker_url.h"
 #include "pipe/tcp.h"
 #include "signal/broker.h"
 #include "signal/forwarder.h"
-#include "signal/url.h"
 
 #define TEXT_BYTES  512
 #define PATIENCE_US (8 * SEC_US)

@@ -171,6 +171,18 @@ static void test_mistakes(void **state)
                                                 "did you mean [path]?");
     expect_error("[signal]\nbroker* = mqtt://x\n",
                  "t.conf:2: unknown key 'broker*' in [signal]; did you mean signal.broker?");
+    expect_error("[signal]\nbroker = http://u:secret@x\n",
+                 "t.conf:2: signal.broker: the URL is wrong: it does not begin with mqtt://, "
+                 "mqtts://, ws:// or wss://");
+    expect_error("[signal]\nbroker = mqtts://u:secret@\n",
+                 "t.conf:2: signal.broker: the URL is wrong: its host or port is missing or wrong");
+    expect_error("[signal]\nbroker = ws://1\nbroker = ws://2\nbroker = ws://3\nbroker = ws://4\n"
+                 "broker = ws://5\nbroker = ws://6\nbroker = ws://7\nbroker = ws://8\n"
+                 "broker = ws://9\n",
+                 "configuration: signal.broker: more than 8 brokers");
+    expect_error("[nat]\ninterfaces = eth0, wlan0 eth1\n",
+                 "t.conf:2: nat.interfaces: 'wlan0 eth1' is more than one name; put commas between "
+                 "them");
     expect_error("\n\n[path\nhold = 3s\n", "t.conf:3: a section is written [NAME]");
     expect_error("hold = 3s\n", "t.conf:1: a key before the first [SECTION]");
     expect_error("[path]\nhold\n", "t.conf:2: 'hold' is not KEY = VALUE");
@@ -335,6 +347,21 @@ static void test_load(void **state)
     unlink(path);
 }
 
+/* A password that whoever listens can read; to this machine nobody does. */
+static void test_password_in_clear(void **state)
+{
+    (void)state;
+    struct config *config = parse_good("[signal]\nbroker = mqtts://u:secret@b.example\n"
+                                       "broker = ws://u:secret@[::1]\nbroker = mqtt://b.example\n"
+                                       "broker = mqtt://u:secret@localhost\n"
+                                       "broker = ws://u:secret@b.example/x\n");
+    assert_string_equal(config_note(config, 0),
+                        "configuration: signal.broker ws://b.example:80: the password crosses the "
+                        "network in clear; use wss");
+    assert_null(config_note(config, 1));
+    config_free(config);
+}
+
 static void test_values(void **state)
 {
     (void)state;
@@ -485,11 +512,17 @@ static void test_rule_match(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),   cmocka_unit_test(test_table),
-        cmocka_unit_test(test_sample),     cmocka_unit_test(test_mistakes),
-        cmocka_unit_test(test_all_errors), cmocka_unit_test(test_lines),
-        cmocka_unit_test(test_options),    cmocka_unit_test(test_load),
-        cmocka_unit_test(test_values),     cmocka_unit_test(test_rule_texts),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_table),
+        cmocka_unit_test(test_sample),
+        cmocka_unit_test(test_mistakes),
+        cmocka_unit_test(test_all_errors),
+        cmocka_unit_test(test_lines),
+        cmocka_unit_test(test_options),
+        cmocka_unit_test(test_load),
+        cmocka_unit_test(test_password_in_clear),
+        cmocka_unit_test(test_values),
+        cmocka_unit_test(test_rule_texts),
         cmocka_unit_test(test_rule_match),
     };
     return cmocka_run_group_tests_name("config", tests, NULL, NULL);

@@ -11,12 +11,13 @@
  * The whole is a value, and knows no memory of its own. Errors are static texts: nothing that was
  * typed in, a password least of all, reaches a log through them.
  */
-#include "signal/url.h"
+#include "config/broker_url.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 static const struct {
     const char *text;
@@ -186,6 +187,13 @@ bool broker_url_is_secure(const struct broker_url *url)
 bool broker_url_is_websocket(const struct broker_url *url)
 {
     return url->scheme == BROKER_WS || url->scheme == BROKER_WSS;
+}
+
+bool broker_url_is_exposed(const struct broker_url *url)
+{
+    if (url->at.name[0])
+        return !broker_url_is_secure(url) && strcasecmp(url->at.name, "localhost") != 0;
+    return !broker_url_is_secure(url) && !addr_is_loopback(&url->at.addr);
 }
 
 const char *broker_scheme_text(enum broker_scheme scheme)

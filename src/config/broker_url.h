@@ -6,8 +6,8 @@
  *
  * User and password are percent-decoded (RFC 3986 2.1); IPv6 addresses stand in brackets.
  */
-#ifndef ADIT_SIGNAL_URL_H
-#define ADIT_SIGNAL_URL_H
+#ifndef ADIT_CONFIG_BROKER_URL_H
+#define ADIT_CONFIG_BROKER_URL_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -37,6 +37,7 @@ struct broker_url {
 int broker_url_parse(const uint8_t *bytes, size_t len, struct broker_url *url, const char **why);
 bool broker_url_is_secure(const struct broker_url *url);    /* TLS */
 bool broker_url_is_websocket(const struct broker_url *url); /* MQTT in WebSocket, RFC 6455 */
+bool broker_url_is_exposed(const struct broker_url *url);   /* in clear, to another machine */
 const char *broker_scheme_text(enum broker_scheme scheme);  /* "mqtt" */
 /* "mqtts://broker.example:8883": what may be shown; returns out. */
 const char *broker_url_name(const struct broker_url *url, char out[BROKER_NAME_BYTES]);

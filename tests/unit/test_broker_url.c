@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "signal/url.h"
+#include "config/broker_url.h"
 
 static int parse(const char *text, struct broker_url *url, const char **why)
 {
