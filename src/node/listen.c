@@ -127,6 +127,10 @@ static const struct pipe_events refused_events = {.end = on_refused_end};
 
 void listen_refused(struct handshake *handshake, struct pipe *pipe)
 {
+    if (pipe->flags & PIPE_IS_OVER) { /* its end may just be being told, and is not told again */
+        listen_done(handshake);
+        return;
+    }
     handshake->pipe = pipe;
     pipe_add_listener(pipe, &refused_events, handshake);
 }

@@ -449,6 +449,40 @@ static void refused_place(void **state)
     tls_context_free(tls);
 }
 
+static void on_proven_reset(struct pipe *pipe, void *arg)
+{
+    pipe_abort(pipe, -ECANCELED);
+    ++*(size_t *)arg;
+}
+
+/* Those who prove a key, any key, and reset the connection, leave nothing behind: or a stranger
+ * would shut the door for good. */
+static void places_of_those_who_reset(void **state)
+{
+    static const struct pipe_events reset_events = {.up = on_proven_reset};
+    struct fixture f;
+    struct tls_context *tls;
+    struct addr at;
+    size_t resets = 0;
+
+    (void)state;
+    begin(&f);
+    at = node_listener_at(f.exit.node, 0).addr;
+    tls = tls_context_new(f.gateway.identity);
+    assert_non_null(tls);
+    for (size_t i = 0; i < LISTEN_PREFIX_MAX; i++) {
+        struct pipe *pipe = tls_open(f.loop, tls, &at, identity_id(f.exit.identity), NULL);
+
+        assert_non_null(pipe);
+        pipe_add_listener(pipe, &reset_events, &resets);
+        UNTIL(&f, resets == i + 1);
+    }
+    UNTIL(&f, listen_stats(f.exit.node->listen)->accepted == LISTEN_PREFIX_MAX);
+    UNTIL(&f, listen_stats(f.exit.node->listen)->handshakes == 0);
+    end(&f);
+    tls_context_free(tls);
+}
+
 /* --- A peer that does not keep to the protocol --- */
 
 struct liar {
@@ -607,6 +641,7 @@ int main(void)
         cmocka_unit_test(strangers),
         cmocka_unit_test(revoked_with_ticket),
         cmocka_unit_test(refused_place),
+        cmocka_unit_test(places_of_those_who_reset),
         cmocka_unit_test(malformed_answer),
         cmocka_unit_test(reload),
         cmocka_unit_test(private_addresses),
