@@ -260,6 +260,7 @@ struct session *node_peer_restarted(struct node_peer *peer, bool keep)
     node_peer_session(peer);
     if (keep)
         memcpy(peer->instance, instance, sizeof(instance));
+    finder_session_changed(peer);
     session_fail(old, -ECONNRESET, "the peer restarted");
     return peer->session;
 }

@@ -607,6 +607,25 @@ static void private_addresses(void **state)
     }
 }
 
+/* A new session carries no messages before it has a path. */
+static void carrier_of_a_new_session(void **state)
+{
+    struct fixture f;
+    struct node_peer *peer;
+
+    (void)state;
+    begin_pair(&f);
+    UNTIL(&f, is_joined(&f));
+    peer = peer_of(&f.gateway, &f.exit);
+    assert_true(signal_can_ask(f.gateway.node->signal, &peer->id));
+    assert_non_null(node_peer_restarted(peer, false));
+    assert_false(signal_can_ask(f.gateway.node->signal, &peer->id));
+    node_peer_update(peer);
+    UNTIL(&f, session_has_path(peer->session));
+    assert_true(signal_can_ask(f.gateway.node->signal, &peer->id));
+    end(&f);
+}
+
 /* A connection that is lost while the hellos are exchanged is not waited for, or forgotten too
  * late. */
 static void lost_while_greeting(void **state)
@@ -646,6 +665,7 @@ int main(void)
         cmocka_unit_test(reload),
         cmocka_unit_test(private_addresses),
         cmocka_unit_test(lost_while_greeting),
+        cmocka_unit_test(carrier_of_a_new_session),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
