@@ -8,7 +8,7 @@ _adit()
     prev=${COMP_WORDS[COMP_CWORD - 1]}
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
-        exit | gateway | node | forward | ticket | key | peers | status | ping | check | help)
+        exit | gateway | node | forward | ticket | key | peers | status | ping | turn | check | help)
             verb=${COMP_WORDS[i]}
             break
             ;;
@@ -16,7 +16,7 @@ _adit()
     done
 
     case $prev in
-    -c | --config | --ticket-file | --export | --import)
+    -c | --config | --ticket-file | --export | --import | --password-file | --secret-file)
         compopt -o filenames
         COMPREPLY=($(compgen -f -- "$cur"))
         return
@@ -32,14 +32,18 @@ _adit()
         return
         ;;
     --uses | --expires | --admit-for | --for | --address | -n | --count | -i | --interval | -W | \
-        --timeout)
+        --timeout | --hex | --user)
+        return
+        ;;
+    --live)
+        COMPREPLY=($(compgen -W "any $(ls /sys/class/net 2>/dev/null)" -- "$cur"))
         return
         ;;
     esac
 
     if [[ -z $verb ]]; then
-        COMPREPLY=($(compgen -W "exit gateway node forward ticket key peers status ping check \
-            help --version" -- "$cur"))
+        COMPREPLY=($(compgen -W "exit gateway node forward ticket key peers status ping turn \
+            check help --version" -- "$cur"))
         return
     fi
     local common="--config --option --state --verbose --quiet --help" own= words=
@@ -56,6 +60,15 @@ _adit()
     forward) own="--reverse" words=$(_adit_peers) ;;
     status) own="--json --watch" ;;
     ping) own="--count --interval --timeout --until-direct --json" words=$(_adit_peers) ;;
+    turn)
+        own="--json --hex --live --all --brief --user --password-file --secret-file"
+        if [[ $prev == turn ]]; then
+            words="decode"
+        else
+            compopt -o filenames
+            words=$(compgen -f -- "$cur")
+        fi
+        ;;
     gateway)
         words=$(_adit_peers)
         if [[ $cur == @* ]]; then
@@ -66,7 +79,7 @@ _adit()
         ;;
     key) own="--export --import --force" ;;
     check) own="--keys" ;;
-    help) words="exit gateway node ticket key peers status ping check help" ;;
+    help) words="exit gateway node forward ticket key peers status ping turn check help" ;;
     esac
     if [[ $cur == -* ]]; then
         words="$own $common"

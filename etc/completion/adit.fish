@@ -5,7 +5,7 @@ function __adit_peers
     adit peers 2>/dev/null | awk 'NR > 1 { print ($2 == "-" ? $1 : $2) }'
 end
 
-set -l verbs exit gateway node forward ticket key peers status ping check help
+set -l verbs exit gateway node forward ticket key peers status ping turn check help
 set -l none "not __fish_seen_subcommand_from $verbs"
 
 complete -c adit -f
@@ -18,6 +18,7 @@ complete -c adit -n $none -a key -d "print this node's ID"
 complete -c adit -n $none -a peers -d 'known peers, and who may use this exit'
 complete -c adit -n $none -a status -d 'sessions, paths, streams and rates'
 complete -c adit -n $none -a ping -d 'round trips to a peer, over every path'
+complete -c adit -n $none -a turn -d 'a TURN toolbox'
 complete -c adit -n $none -a check -d 'validate the configuration'
 complete -c adit -n $none -a help -d 'this list, or the help of a verb'
 complete -c adit -n $none -l version -d 'print the version'
@@ -43,13 +44,22 @@ complete -c adit -n '__fish_seen_subcommand_from forward' -F -a '(__adit_peers)'
 complete -c adit -n '__fish_seen_subcommand_from gateway' -F -a '(__adit_peers)'
 complete -c adit -n '__fish_seen_subcommand_from peers' -a 'list allow expire revoke rename forget (__adit_peers)'
 complete -c adit -n '__fish_seen_subcommand_from peers' -l for -x -d 'allow: end the admission after that time'
-complete -c adit -n '__fish_seen_subcommand_from peers status ping' -s j -l json -d 'as JSON'
+complete -c adit -n '__fish_seen_subcommand_from peers status ping turn' -s j -l json -d 'as JSON'
 complete -c adit -n '__fish_seen_subcommand_from status' -s w -l watch -d 'again every second'
 complete -c adit -n '__fish_seen_subcommand_from ping' -a '(__adit_peers)'
 complete -c adit -n '__fish_seen_subcommand_from ping' -s n -l count -x -d 'rounds'
 complete -c adit -n '__fish_seen_subcommand_from ping' -s i -l interval -x -d 'time between rounds'
 complete -c adit -n '__fish_seen_subcommand_from ping' -s W -l timeout -x -d 'how long to wait for an answer'
 complete -c adit -n '__fish_seen_subcommand_from ping' -l until-direct -d 'go on until a direct path answers'
+set -l turn '__fish_seen_subcommand_from turn'
+complete -c adit -n $turn -F -a 'decode'
+complete -c adit -n $turn -l hex -x -d 'decode: this'
+complete -c adit -n $turn -l live -x -d 'decode: the packets of an interface'
+complete -c adit -n $turn -l all -d 'decode: other traffic too'
+complete -c adit -n $turn -l brief -d 'decode: one line for each packet'
+complete -c adit -n $turn -l user -x -d 'whose password that is'
+complete -c adit -n $turn -l password-file -r -F -d 'the password'
+complete -c adit -n $turn -l secret-file -r -F -d 'the secret of time-limited credentials'
 complete -c adit -n '__fish_seen_subcommand_from key' -l export -r -F -d 'copy the private key to a new file'
 complete -c adit -n '__fish_seen_subcommand_from key' -l import -r -F -d 'take the private key of a file'
 complete -c adit -n '__fish_seen_subcommand_from key' -l force -d 'put a key that is there aside'

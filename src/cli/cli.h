@@ -149,6 +149,7 @@ int key_run(struct cli *cli);
 int peers_run(struct cli *cli);
 int status_run(struct cli *cli);
 int ping_run(struct cli *cli);
+int turn_run(struct cli *cli);
 int check_run(struct cli *cli);
 int help_run(struct cli *cli);
 void help_print_verb(const struct cli_verb *verb, FILE *out);

@@ -67,6 +67,18 @@ static const struct cli_option forward_options[] = {
     {0},
 };
 
+static const struct cli_option turn_options[] = {
+    {0, "hex", "TEXT", "decode: this, in any form of hex"},
+    {0, "live", "IFACE", "decode: the packets of an interface, or of `any' (needs root)"},
+    {0, "all", NULL, "decode: other traffic too"},
+    {0, "brief", NULL, "decode: one line for each packet"},
+    {'j', "json", NULL, "decode: one JSON object a line"},
+    {0, "user", "NAME", "whose password that is"},
+    {0, "password-file", "FILE", "the password (decode: to verify integrities)"},
+    {0, "secret-file", "FILE", "the secret of time-limited credentials instead"},
+    {0},
+};
+
 static const struct cli_option check_options[] = {
     {0, "keys", NULL, "list all keys of the configuration instead"},
     {0},
@@ -122,6 +134,11 @@ const struct cli_verb cli_verbs[] = {
     {"ping", "PEER", "round trips to a peer, over every path", ping_run, ping_options, 1, 1,
      "The running process probes; where there is no path, it looks for one first. Exit status: 0\n"
      "if anything was answered (--until-direct: by a path that is no relay), else 1.\n"},
+    {"turn", "decode [FILE]", "a TURN toolbox: message decoder", turn_run, turn_options, 1,
+     CLI_VALUES_MAX,
+     "decode tells every STUN and TURN message in words: those of a capture (pcap, pcapng), of hex\n"
+     "in any form, or live; which answers which, and after how long. FILE may be -, standard input.\n"
+     "Exit status: 0, or 1 if something in them is unknown or malformed.\n"},
     {"check", "", "validate the configuration", check_run, check_options, 0, 0,
      "Tells all errors with file and line, and notes about what is set and has no effect. Exit\n"
      "status: 0, or 78 if there are errors.\n"},
