@@ -36,6 +36,10 @@ libadit_a_SOURCES += \
 	src/stun/turn.c src/stun/turn.h src/stun/turn_int.h \
 	src/stun/turn_allocation.c src/stun/turn_allocation.h \
 	src/stun/turn_exchange.c src/stun/turn_peers.c \
+	src/stun/turn_ordered.c src/stun/turn_ordered.h src/stun/ordered_int.h \
+	src/stun/ordered_packet.c src/stun/ordered_packet.h \
+	src/stun/ordered_rate.c src/stun/ordered_rate.h \
+	src/stun/ordered_send.c src/stun/ordered_receive.c \
 	src/stun/turn_pipe.c src/stun/turn_pipe.h \
 	src/stun/turn_servers.c src/stun/turn_servers.h \
 	src/stun/turn_tcp.c src/stun/turn_tcp.h
@@ -43,3 +47,7 @@ libadit_a_SOURCES += \
 check_PROGRAMS += tests/unit/test-turn-coturn
 tests_unit_test_turn_coturn_SOURCES = tests/unit/test_turn_coturn.c tests/unit/turn_coturn.h \
 	tests/unit/pipe_recorder.h
+check_PROGRAMS += tests/unit/test-turn-ordered
+tests_unit_test_turn_ordered_SOURCES = tests/unit/test_turn_ordered.c tests/unit/pipe_recorder.h
+fuzz_targets += tests/fuzz/fuzz-ordered
+tests_fuzz_fuzz_ordered_SOURCES = tests/fuzz/fuzz_ordered.c
