@@ -354,15 +354,17 @@ static void which_attributes_count(void **state)
     stun_put_flag(&b, 0x7003);
     stun_put_flag(&b, 0xF001); /* optional */
     stun_put(&b, STUN_ATTR_MESSAGE_INTEGRITY, "01234567890123456789", 20);
-    stun_put(&b, STUN_ATTR_MESSAGE_INTEGRITY_SHA256, "0123456789abcdef", 16);
     b.last = 0; /* what a builder that knows no rules would do */
+    stun_put_channel(&b, 0x4001);
+    stun_put(&b, STUN_ATTR_MESSAGE_INTEGRITY_SHA256, "0123456789abcdef", 16);
+    b.last = 0;
     stun_put_u32(&b, STUN_ATTR_PRIORITY, 3);
     stun_put_flag(&b, 0x7004);
     stun_put_u32(&b, STUN_ATTR_FINGERPRINT, 4);
     b.last = 0;
     stun_put_u32(&b, STUN_ATTR_CONNECTION_ID, 5);
     assert_true(stun_parse(bytes, (size_t)stun_built(&b), &m) > 0);
-    assert_int_equal(m.count, 12);
+    assert_int_equal(m.count, 13);
     assert_int_equal(stun_read_u32(stun_find(&m, STUN_ATTR_LIFETIME), &value), 0);
     assert_int_equal(value, 1); /* the first one */
     const struct stun_attr *first = stun_find(&m, STUN_ATTR_LIFETIME);
@@ -370,6 +372,7 @@ static void which_attributes_count(void **state)
     assert_int_equal(value, 2);
     assert_null(stun_find_next(&m, first + 1, STUN_ATTR_LIFETIME));
     assert_non_null(stun_find(&m, STUN_ATTR_MESSAGE_INTEGRITY_SHA256));
+    assert_null(stun_find(&m, STUN_ATTR_CHANNEL_NUMBER));
     assert_null(stun_find(&m, STUN_ATTR_PRIORITY));
     assert_non_null(stun_find(&m, STUN_ATTR_FINGERPRINT));
     assert_null(stun_find(&m, STUN_ATTR_CONNECTION_ID));

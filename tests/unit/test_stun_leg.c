@@ -266,6 +266,24 @@ static void garbage_ends_a_stream(void **state)
     }
 }
 
+/* The cookie comes later than the length, and is none. */
+static void garbage_in_two_parts(void **state)
+{
+    (void)state;
+    struct world w = {0};
+
+    world_init(&w);
+    pipe_write_copy(w.peer.pipe, "\0\1\0\4", 4);
+    for (int i = 0; i < 20; i++)
+        loop_turn(w.loop, MS_US);
+    assert_int_equal(w.told.ends, 0);
+    pipe_write_copy(w.peer.pipe, "no cookie, twenty...", 20);
+    RUN_UNTIL(w.loop, w.told.ends == 1);
+    assert_int_equal(w.told.why, ADIT_EPROTO);
+    assert_int_equal(w.told.frames, 0);
+    world_free(&w);
+}
+
 static void callbacks_may_close_pause_and_take(void **state)
 {
     (void)state;
@@ -718,6 +736,7 @@ int main(void)
         cmocka_unit_test(datagrams),
         cmocka_unit_test(streams_cut_everywhere),
         cmocka_unit_test(garbage_ends_a_stream),
+        cmocka_unit_test(garbage_in_two_parts),
         cmocka_unit_test(callbacks_may_close_pause_and_take),
         cmocka_unit_test(a_full_queue),
         cmocka_unit_test(names_and_addresses),

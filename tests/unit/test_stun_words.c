@@ -224,6 +224,60 @@ static void strange_and_broken_ones(void **state)
     tells(bytes, 0, NULL, false, "neither STUN nor TURN, 0 bytes\n");
 }
 
+/* No format has seven bytes: all that have one say so. */
+static void malformed_values(void **state)
+{
+    (void)state;
+    static const uint16_t types[] = {
+        STUN_ATTR_MAPPED_ADDRESS,
+        STUN_ATTR_CHANGE_REQUEST,
+        STUN_ATTR_MESSAGE_INTEGRITY,
+        STUN_ATTR_UNKNOWN_ATTRIBUTES,
+        STUN_ATTR_CHANNEL_NUMBER,
+        STUN_ATTR_LIFETIME,
+        STUN_ATTR_XOR_PEER_ADDRESS,
+        STUN_ATTR_XOR_RELAYED_ADDRESS,
+        STUN_ATTR_EVEN_PORT,
+        STUN_ATTR_REQUESTED_ADDRESS_FAMILY,
+        STUN_ATTR_REQUESTED_TRANSPORT,
+        STUN_ATTR_DONT_FRAGMENT,
+        STUN_ATTR_USERHASH,
+        STUN_ATTR_MESSAGE_INTEGRITY_SHA256,
+        STUN_ATTR_PASSWORD_ALGORITHM,
+        STUN_ATTR_XOR_MAPPED_ADDRESS,
+        STUN_ATTR_RESERVATION_TOKEN,
+        STUN_ATTR_PRIORITY,
+        STUN_ATTR_USE_CANDIDATE,
+        STUN_ATTR_RESPONSE_PORT,
+        STUN_ATTR_CONNECTION_ID,
+        STUN_ATTR_ADDITIONAL_ADDRESS_FAMILY,
+        STUN_ATTR_ADDRESS_ERROR_CODE,
+        STUN_ATTR_PASSWORD_ALGORITHMS,
+        STUN_ATTR_ICMP,
+        STUN_ATTR_ERROR_CODE,
+        STUN_ATTR_ALTERNATE_SERVER,
+        STUN_ATTR_FINGERPRINT,
+        STUN_ATTR_ICE_CONTROLLED,
+        STUN_ATTR_ICE_CONTROLLING,
+        STUN_ATTR_RESPONSE_ORIGIN,
+        STUN_ATTR_OTHER_ADDRESS,
+    };
+
+    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+        uint8_t bytes[64];
+        struct stun_builder b;
+        char want[256];
+
+        stun_build(&b, bytes, sizeof(bytes), STUN_METHOD_BINDING, STUN_REQUEST, &id);
+        stun_put(&b, types[i], "\xff\xff\xff\xff\xff\xff\xff", 7);
+        snprintf(want, sizeof(want),
+                 "Binding request, 32 bytes, id 0102030405060708090a0b0c\n"
+                 "  at 20: %s MALFORMED, 7 bytes: ffffffffffffff\n",
+                 words_attr(types[i]));
+        tells(bytes, b.len, NULL, false, want);
+    }
+}
+
 static void text_of_networks(void **state)
 {
     (void)state;
@@ -271,9 +325,13 @@ static void names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_vectors),      cmocka_unit_test(every_attribute),
-        cmocka_unit_test(channel_data),     cmocka_unit_test(strange_and_broken_ones),
-        cmocka_unit_test(text_of_networks), cmocka_unit_test(names),
+        cmocka_unit_test(the_vectors),
+        cmocka_unit_test(every_attribute),
+        cmocka_unit_test(channel_data),
+        cmocka_unit_test(strange_and_broken_ones),
+        cmocka_unit_test(malformed_values),
+        cmocka_unit_test(text_of_networks),
+        cmocka_unit_test(names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
