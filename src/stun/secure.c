@@ -98,7 +98,7 @@ static void encrypt(struct secure *s, const void *bytes, size_t len)
 }
 
 /* Delivers what has arrived, as far as the reader has room. */
-static void read_plain(struct secure *s)
+static void deliver(struct secure *s)
 {
     while (pipe_read_budget(&s->base) > 0) {
         struct block *block = block_new();
@@ -151,6 +151,13 @@ static void shake_hands(struct secure *s)
         flush(s);
         pipe_shutdown(s->tcp);
     }
+}
+
+static void read_plain(struct secure *s)
+{
+    deliver(s);
+    if (!(s->base.flags & PIPE_IS_OVER))
+        flush(s); /* reading may have had to answer (RFC 8446 4.6.3) */
 }
 
 /* --- The TCP pipe tells --- */
