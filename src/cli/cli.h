@@ -104,6 +104,8 @@ int cli_parse_span(const char *what, const char *text, int64_t *span_s);
  * for CLI_VALUES_MAX. */
 int cli_ticket_options(const struct cli *cli, struct node_ticket_options *options,
                        const char **addresses);
+/* Says so if a ticket can be used in a private network only. */
+void cli_ticket_note(const char *text);
 /* Writes a ticket to a file, 0600, whole or not at all. 0 or CLI_FAILURE, told. */
 int cli_write_ticket(const char *path, const char *ticket);
 

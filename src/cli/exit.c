@@ -42,6 +42,8 @@ static int exit_ready(struct cli *cli, struct node *node, const struct node_id *
         cli_complain("%s", errbuf);
         code = CLI_FAILURE;
     }
+    if (code == 0 && ticket != NULL)
+        cli_ticket_note(ticket);
     if (code == 0 && path != NULL)
         code = cli_write_ticket(path, ticket);
     if (code == 0 && print) {

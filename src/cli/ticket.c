@@ -78,6 +78,7 @@ int ticket_run(struct cli *cli)
         ticket = ticket_alone(cli, &options);
     if (ticket == NULL)
         return CLI_FAILURE;
+    cli_ticket_note(ticket);
     if (path != NULL)
         code = cli_write_ticket(path, ticket);
     else

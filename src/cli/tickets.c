@@ -15,6 +15,7 @@
 #include "cli/cli.h"
 #include "config/config_int.h"
 #include "config/ticket.h"
+#include "nat/interfaces.h"
 
 #define TICKET_FILE_MAX_BYTES (2 * TICKET_TEXT_MAX)
 
@@ -120,6 +121,25 @@ int cli_ticket_options(const struct cli *cli, struct node_ticket_options *option
         return CLI_USAGE;
     }
     return 0;
+}
+
+void cli_ticket_note(const char *text)
+{
+    char name[TARGET_TEXT_MAX];
+    struct ticket ticket;
+    size_t private_count = 0;
+
+    if (ticket_parse(text, strlen(text), &ticket) != TICKET_OK)
+        return;
+    for (size_t i = 0; i < ticket.reach_count; i++)
+        private_count += !ticket.reach[i].name[0] && interfaces_is_private(&ticket.reach[i].addr) &&
+                         !addr_is_loopback(&ticket.reach[i].addr);
+    if (ticket.broker_count == 0 && private_count > 0 && private_count == ticket.reach_count)
+        cli_complain("note: this ticket works in this network only, for it names only private "
+                     "addresses (%s); elsewhere it takes a forwarded port (--address HOST:PORT) or "
+                     "a broker (signal.broker)",
+                     target_format(&ticket.reach[0], name));
+    explicit_bzero(&ticket, sizeof ticket);
 }
 
 int cli_write_ticket(const char *path, const char *ticket)

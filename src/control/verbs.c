@@ -262,12 +262,16 @@ static void handle_peers(struct verbs *verbs, struct control_request *request, c
                          const json_t *args)
 {
     char errbuf[CONTROL_ERROR_MAX] = "failed";
+    struct node_id id;
     bool changed;
     json_t *result = control_peers(verbs->context.state, verbs->context.own, verb, args, time(NULL),
                                    &changed, errbuf);
 
     if (changed)
         node_peers_changed(verbs->context.node);
+    if (changed && (strcmp(verb, "allow") == 0 || strcmp(verb, "expire") == 0) &&
+        node_id_parse(json_string_value(json_object_get(result, "id")), &id) == 0)
+        node_announce(verbs->context.node, &id);
     if (result != NULL && strcmp(verb, "peers") == 0) {
         json_t *status = node_status(verbs->context.node);
         control_peers_add_live(result, status);

@@ -54,6 +54,22 @@ static bool on_secret(void *arg, const struct node_id *id, uint8_t out[MESSAGE_S
     return true;
 }
 
+#define REFUSAL_PAUSE_US (10 * SEC_US) /* between two lines about refusals */
+
+/* The owner wants to know whom to admit; and anybody may ask as often as he likes. */
+static void log_refusal(struct node *node, const struct node_id *from, enum close_code verdict)
+{
+    char text[NODE_ID_TEXT_LEN + 1];
+    uint64_t now = loop_now(node->loop);
+
+    node->refusals++;
+    if (node->refusal_told_at && now - node->refusal_told_at < REFUSAL_PAUSE_US)
+        return;
+    node->refusal_told_at = now;
+    log_info("event=refused by=broker peer=%s why=\"%s\" total=%llu", node_id_format(from, text),
+             close_code_text(verdict), (unsigned long long)node->refusals);
+}
+
 static enum signal_judgement on_judge(void *arg, const struct node_id *from, const uint8_t *secret,
                                       uint8_t *code, const char **text)
 {
@@ -62,6 +78,8 @@ static enum signal_judgement on_judge(void *arg, const struct node_id *from, con
 
     if (verdict == CLOSE_OK)
         return SIGNAL_WELCOME;
+    if (!node->stopping)
+        log_refusal(node, from, verdict);
     *code = (uint8_t)verdict;
     *text = close_code_text(verdict);
     return SIGNAL_REFUSED;
@@ -82,7 +100,7 @@ static void on_asked(void *arg, const struct node_id *from)
         session_recheck(peer->session);
     node_peer_update(peer);
     if (peer->scheduler && scheduler_is_wanted(peer->scheduler))
-        scheduler_kick(peer->scheduler);
+        scheduler_retry(peer->scheduler);
 }
 
 size_t finder_filter(const struct node *node, const struct addr *addrs, size_t count,
@@ -188,6 +206,12 @@ void finder_network_changed(struct node *node)
         return;
     signal_kick(node->signal);
     announce(node);
+}
+
+void node_announce(struct node *node, const struct node_id *id)
+{
+    if (node->signal)
+        signal_announce(node->signal, id);
 }
 
 /* --- Sessions as carriers --- */

@@ -55,6 +55,8 @@ int node_reload(struct node *node, const struct config *config, char **restart, 
                 size_t errlen);
 /* Known or admitted peers have changed in the state: ends the sessions of those revoked. */
 void node_peers_changed(struct node *node);
+/* Tells a peer by the brokers that we are here, so that one that was refused asks again. */
+void node_announce(struct node *node, const struct node_id *id);
 
 struct node_ticket_options {
     uint32_t uses;   /* enrolments it is good for; 0: a ticket without enrolment secret */

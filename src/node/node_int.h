@@ -126,6 +126,7 @@ struct node {
     LIST_HEAD(, ping_job) pings;
     uint32_t ping_count;
     uint64_t streams_served, streams_refused;
+    uint64_t refusals, refusal_told_at; /* of those who ask by brokers */
     bool stopping;
     char trouble[TROUBLE_TEXT_MAX]; /* for node_peer_trouble() */
     char why[TROUBLE_TEXT_MAX + NODE_LABEL_MAX + 16]; /* for the outlet */

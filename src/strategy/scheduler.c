@@ -569,6 +569,13 @@ void scheduler_kick(struct scheduler *scheduler)
     plan(scheduler);
 }
 
+void scheduler_retry(struct scheduler *scheduler)
+{
+    if (scheduler->refused_at)
+        scheduler->not_before = scheduler->refused_at = 0;
+    scheduler_kick(scheduler);
+}
+
 void scheduler_settle(struct scheduler *scheduler, enum scheduler_verdict verdict, const char *text)
 {
     scheduler->not_before = scheduler->refused_at = 0;

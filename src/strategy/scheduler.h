@@ -57,6 +57,8 @@ void scheduler_free(struct scheduler *scheduler);
 void scheduler_set_need(struct scheduler *scheduler, enum scheduler_need need);
 /* Something has changed (a network, a new address): try at once, from the shortest pause on. */
 void scheduler_kick(struct scheduler *scheduler);
+/* The same, and although the peer has refused: it has spoken up since. */
+void scheduler_retry(struct scheduler *scheduler);
 /* More is known of where the peer is: what is under way learns it, and what had nowhere to go
  * begins anew. */
 void scheduler_update(struct scheduler *scheduler);

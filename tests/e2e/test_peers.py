@@ -229,13 +229,14 @@ def broker_refuses(t):
     equal(e.stop(), 0, "the exit's end")
     began = time.monotonic()
     g = t.gateway(e.ticket)
-    expect_reason(t, g, "the broker refused the user name or password", began, 6)
+    expect_reason(t, g, "the broker refused the user name or password", began, 8)
     human = ok(t, "status", "-c", "/dev/null", *g.where())
     check(re.search(r"^broker .*waiting: the broker refused .*; next try in", human, re.M), human)
     check("wrong" not in human + g.log.text(), "the password is shown")
 
 
-@test("reasons: refused by way of a broker: ticket expired, used up, admission revoked", timeout=90)
+@test("reasons: refused by way of a broker: ticket expired, used up, revoked; then allowed",
+      timeout=90)
 def refused_by_broker(t):
     broker = Broker(t)
     e = t.exit(f"signal.broker={broker.url()}")
@@ -258,6 +259,15 @@ def refused_by_broker(t):
     g = t.gateway(None, "path.fail=direct", state=first.state, name="revoked")
     expect_reason(t, g, "revoked this node's admission", began)
     check(g.status()["signalling"]["received"] > 0, "it did not come by the broker")
+    check("event=refused by=broker peer=" in e.log.text(), "the exit does not say whom it refused")
+    # Its owner thinks better of it: that is told, so nobody waits for the next try, in 30 s.
+    equal(g.stop(), 0, "the revoked one's end")
+    g = t.gateway(None, state=first.state, name="patient")
+    g.expect_log("event=no-path-to-exit .*revoked this node's admission")
+    began = time.monotonic()
+    peers(t, e, "allow", g.status()["node"]["id"])
+    await_true(lambda: g.status()["peers"][0]["state"] == "connected", "the session", 10 * t.slow)
+    check(time.monotonic() - began < 10 * t.slow, "it waited for its own next try")
 
 
 @test("key: exported to a new file only, imported where no node runs, the old one put aside")
