@@ -17,8 +17,9 @@
  * certain and fresh (found); private ones only if we are in such a network too.
  *
  * We announce ourselves when the first broker is up and when the network has changed: to those
- * with whom we share a session, and as an exit to the admitted peers that were here last, since
- * they may be waiting for us.
+ * with whom we share a session, those with open streams first, and as an exit to the admitted peers
+ * that were here last, since they may be waiting for us. Each announcement is sealed, which costs
+ * public-key work, so there is a limit to both; who is left out finds out by itself.
  *
  * Sessions carry messages too, while they have a path.
  */
@@ -31,6 +32,7 @@
 #include "node/node_int.h"
 
 #define ANNOUNCE_MAX   64             /* admitted peers that are told */
+#define SESSIONS_MAX   256            /* peers with a session that are told */
 #define ASKED_PAUSE_US (500 * MS_US)  /* between two looks on behalf of one peer's questions */
 #define WAITED_US      (2500 * MS_US) /* nobody answers for the peer: who waited so long, fails */
 
@@ -184,10 +186,13 @@ static void announce_to_admitted(struct node *node)
 static void announce(struct node *node)
 {
     struct node_peer *peer, *next;
+    size_t told = 0;
 
-    HASH_ITER (hh, node->peers, peer, next)
-        if (peer->session)
-            signal_announce(node->signal, &peer->id);
+    for (int busy = 1; busy >= 0; busy--)
+        HASH_ITER (hh, node->peers, peer, next)
+            if (peer->session && (session_stream_count(peer->session) > 0) == busy &&
+                told++ < SESSIONS_MAX)
+                signal_announce(node->signal, &peer->id);
     if (node->roles & NODE_EXIT)
         announce_to_admitted(node);
 }

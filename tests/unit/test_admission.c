@@ -371,6 +371,52 @@ static void many_who_ask(void **state)
     end(&f);
 }
 
+/* --- Announcements --- */
+
+#define MANY_PEERS 300
+
+static int on_announced(void *arg, const uint8_t *bytes, size_t len)
+{
+    (void)bytes;
+    (void)len;
+    ++*(int *)arg;
+    return 0;
+}
+
+/* A network that changes does not hold up an exit with very many peers; those with streams hear of
+ * it in any case. */
+static void announcements_have_a_limit(void **state)
+{
+    static int told[MANY_PEERS];
+    struct fixture f;
+    struct target target;
+    int all = 0;
+
+    (void)state;
+    begin(&f);
+    memset(told, 0, sizeof(told));
+    assert_int_equal(target_parse("192.0.2.1:80", &target), 0);
+    for (int i = 0; i < MANY_PEERS; i++) {
+        const struct signal_carrier carrier = {.send = on_announced, .arg = &told[i]};
+        struct node_id id = {{(uint8_t)i, (uint8_t)(i >> 8)}};
+        struct node_peer *peer = node_peer_get(f.exit.node, &id);
+        enum answer why;
+
+        assert_non_null(peer);
+        assert_non_null(node_peer_session(peer));
+        assert_int_equal(signal_set_carrier(f.exit.node->signal, &id, &carrier), 0);
+        if (i == 0 || i == MANY_PEERS - 1)
+            assert_non_null(stream_open(peer->session, &target, NULL, NULL, &why));
+    }
+    finder_network_changed(f.exit.node);
+    for (int i = 0; i < MANY_PEERS; i++)
+        all += told[i];
+    assert_int_equal(all, 256);
+    assert_int_equal(told[0], 1);
+    assert_int_equal(told[MANY_PEERS - 1], 1);
+    end(&f);
+}
+
 /* --- What a peer says when it refuses --- */
 
 struct refusal {
@@ -454,6 +500,7 @@ int main(void)
         cmocka_unit_test(no_scanner),
         cmocka_unit_test(many_who_ask),
         cmocka_unit_test(words_of_a_refusal),
+        cmocka_unit_test(announcements_have_a_limit),
     };
 
     signal(SIGPIPE, SIG_IGN);
