@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -71,6 +72,7 @@ static inline void coturn_spawn(struct coturn *c)
     c->pid = fork();
     if (c->pid != 0)
         return;
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that crashes leaves nothing running */
     int fd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
     dup2(fd, 1);
     dup2(fd, 2);
