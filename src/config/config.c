@@ -32,6 +32,7 @@
 
 #include "config/broker_url.h"
 #include "config/config_int.h"
+#include "config/messages.h"
 #include "config/ticket.h"
 
 /* inih's buffer has 200 bytes by default; a name takes less than half. */
@@ -45,16 +46,12 @@ struct origin {
     int line;
 };
 
-struct messages {
-    char **items;
-    size_t kept, count;
-};
-
 struct config_parser {
     struct config *config;
-    bool *present;               /* one a key: its section has been seen */
+    bool *present;               /* at a section's first key: it has been seen */
     struct origin *origins;      /* one a key */
     struct origin *peer_origins; /* peers x keys */
+    struct origin *turn_origins; /* named turns x keys */
     struct messages errors, notes;
     /* while reading a file */
     const char *file;
@@ -68,29 +65,6 @@ struct config_parser {
 
 /* --- Messages --- */
 
-__attribute__((format(printf, 4, 0))) static void message_add(struct messages *messages,
-                                                              const char *where, int line,
-                                                              const char *format, va_list args)
-{
-    char text[512];
-    size_t len = 0;
-
-    messages->count++;
-    if (messages->kept == CONFIG_ERRORS_MAX)
-        return;
-    if (line > 0)
-        len = (size_t)snprintf(text, sizeof text, "%.200s:%d: ", where, line);
-    else
-        len = (size_t)snprintf(text, sizeof text, "%.200s: ", where);
-    vsnprintf(text + len, sizeof text - len, format, args);
-    char **items = reallocarray(messages->items, messages->kept + 1, sizeof *items);
-    if (items == NULL)
-        return;
-    messages->items = items;
-    if ((items[messages->kept] = strdup(text)) != NULL)
-        messages->kept++;
-}
-
 __attribute__((format(printf, 4, 5))) static int error_add(struct config_parser *parser,
                                                            const char *where, int line,
                                                            const char *format, ...)
@@ -98,7 +72,7 @@ __attribute__((format(printf, 4, 5))) static int error_add(struct config_parser 
     va_list args;
 
     va_start(args, format);
-    message_add(&parser->errors, where, line, format, args);
+    messages_add(&parser->errors, where, line, format, args);
     va_end(args);
     return ADIT_EFORMAT;
 }
@@ -110,15 +84,8 @@ __attribute__((format(printf, 4, 5))) static void note_add(struct config_parser 
     va_list args;
 
     va_start(args, format);
-    message_add(&parser->notes, where, line, format, args);
+    messages_add(&parser->notes, where, line, format, args);
     va_end(args);
-}
-
-static void messages_free(struct messages *messages)
-{
-    for (size_t i = 0; i < messages->kept; i++)
-        free(messages->items[i]);
-    free(messages->items);
 }
 
 size_t config_error_count(const struct config *config)
@@ -152,48 +119,32 @@ bool config_is_peer_name(const char *name)
     return true;
 }
 
-/* How many letters must be added, dropped or changed to make one of the other; capped texts. */
-static size_t distance(const char *a, const char *b)
+/* The name in [peer NAME] or [turn NAME]; NULL: another section. */
+static const char *section_name(const char *section)
 {
-    size_t row[32], la = strnlen(a, 30), lb = strnlen(b, 30);
+    bool has_name = (strncmp(section, "peer", 4) == 0 || strncmp(section, "turn", 4) == 0) &&
+                    (section[4] == ' ' || section[4] == '\t');
 
-    for (size_t j = 0; j <= lb; j++)
-        row[j] = j;
-    for (size_t i = 1; i <= la; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= lb; j++) {
-            size_t best = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            if (row[j] + 1 < best)
-                best = row[j] + 1;
-            if (row[j - 1] + 1 < best)
-                best = row[j - 1] + 1;
-            row[j] = best;
-        }
-    }
-    return row[lb];
-}
-
-static bool is_peer_section(const char *section)
-{
-    return strncmp(section, "peer", 4) == 0 && (section[4] == ' ' || section[4] == '\t');
+    return has_name ? section + 5 + strspn(section + 5, " \t") : NULL;
 }
 
 static const char *section_kind(const char *section)
 {
-    return is_peer_section(section) ? "peer" : section;
+    if (section_name(section) == NULL)
+        return section;
+    return section[0] == 'p' ? "peer" : "turn";
 }
 
-static bool section_exists(const char *kind)
+/* Place of a section's first key; -1: there is no such section. */
+static int section_first(const char *kind)
 {
     size_t count;
     const struct config_key *keys = config_keys(&count);
 
     for (size_t i = 0; i < count; i++)
         if (strcmp(keys[i].section, kind) == 0)
-            return true;
-    return false;
+            return (int)i;
+    return -1;
 }
 
 static const struct config_key *key_find(const char *kind, const char *name)
@@ -216,7 +167,7 @@ static int unknown_section(struct config_parser *parser, const char *where, int 
     if (strcmp(section, "peer") == 0)
         return error_add(parser, where, line, "a peer's section has its name: [peer NAME]");
     for (size_t i = 0; i < count; i++) {
-        size_t d = distance(section, keys[i].section);
+        size_t d = value_distance(section, keys[i].section);
         if (d < best) {
             best = d;
             near = &keys[i];
@@ -237,7 +188,7 @@ static int unknown_key(struct config_parser *parser, const char *where, int line
     for (size_t i = 0; i < count; i++) {
         /* The same name elsewhere is likelier than a similar one here. */
         bool here = strcmp(keys[i].section, kind) == 0;
-        size_t d = distance(name, keys[i].name) + (here ? 0 : 1);
+        size_t d = value_distance(name, keys[i].name) + (here ? 0 : 1);
         if (d < best && (here || d == 1)) {
             best = d;
             near = &keys[i];
@@ -251,23 +202,26 @@ static int unknown_key(struct config_parser *parser, const char *where, int line
 
 static void section_note(struct config_parser *parser, const char *kind)
 {
-    size_t count;
-    const struct config_key *keys = config_keys(&count);
-
-    for (size_t i = 0; i < count; i++)
-        if (strcmp(keys[i].section, kind) == 0)
-            parser->present[i] = true;
+    parser->present[section_first(kind)] = true;
 }
 
 bool config_has_section(const struct config *config, const char *section)
 {
-    size_t count;
-    const struct config_key *keys = config_keys(&count);
+    return section_first(section) >= 0 && config->parser->present[section_first(section)];
+}
 
-    for (size_t i = 0; i < count; i++)
-        if (strcmp(keys[i].section, section) == 0)
-            return config->parser->present[i];
-    return false;
+/* Where the keys of one more named section come from; count: those there are. */
+static bool origins_grow(struct origin **origins, size_t count)
+{
+    size_t keys;
+
+    config_keys(&keys);
+    struct origin *grown = reallocarray(*origins, count + 1, keys * sizeof(*grown));
+    if (grown == NULL)
+        return false;
+    memset(grown + count * keys, 0, keys * sizeof(*grown));
+    *origins = grown;
+    return true;
 }
 
 /* --- Peers --- */
@@ -286,7 +240,6 @@ static struct config_peer *peer_open(struct config_parser *parser, const char *w
 {
     struct config *config = parser->config;
     struct config_peer *found = (struct config_peer *)config_peer_find(config, name);
-    size_t key_count;
 
     if (found != NULL)
         return found;
@@ -300,22 +253,57 @@ static struct config_peer *peer_open(struct config_parser *parser, const char *w
         error_add(parser, where, line, "more than %d peers", CONFIG_PEERS_MAX);
         return NULL;
     }
-    config_keys(&key_count);
     struct config_peer *peers =
         reallocarray(config->peers, config->peer_count + 1, sizeof *config->peers);
     if (peers == NULL)
         return NULL;
     config->peers = peers;
-    struct origin *origins =
-        reallocarray(parser->peer_origins, config->peer_count + 1, key_count * sizeof *origins);
-    if (origins == NULL)
+    if (!origins_grow(&parser->peer_origins, config->peer_count))
         return NULL;
-    parser->peer_origins = origins;
     struct config_peer *peer = &peers[config->peer_count];
     *peer = (struct config_peer){.name = strdup(name), .ticket = strdup(""), .line = line};
-    memset(origins + config->peer_count * key_count, 0, key_count * sizeof *origins);
     config->peer_count++;
     return peer;
+}
+
+/* --- Named TURN servers --- */
+
+const struct config_turn *config_turn_find(const struct config *config, const char *name)
+{
+    for (size_t i = 0; i < config->turn_count; i++)
+        if (strcmp(config->turns[i].name, name) == 0)
+            return &config->turns[i];
+    return NULL;
+}
+
+/* Those of [turn NAME], made if they are new. NULL: refused, and said so. */
+static struct config_turn *turn_open(struct config_parser *parser, const char *where, int line,
+                                     const char *name)
+{
+    struct config *config = parser->config;
+    struct config_turn *found = (struct config_turn *)config_turn_find(config, name);
+
+    if (found != NULL)
+        return found;
+    if (!config_is_peer_name(name) || config->turn_count == CONFIG_TURNS_MAX) {
+        error_add(parser, where, line,
+                  "[turn %.60s]: names have up to %d letters, digits, '-', '_' and '.'; there can "
+                  "be %d of them",
+                  name, CONFIG_PEER_NAME_MAX, CONFIG_TURNS_MAX);
+        return NULL;
+    }
+    struct config_turn *turns =
+        reallocarray(config->turns, config->turn_count + 1, sizeof(*config->turns));
+    if (turns == NULL)
+        return NULL;
+    config->turns = turns;
+    if (!origins_grow(&parser->turn_origins, config->turn_count))
+        return NULL;
+    turns[config->turn_count] = (struct config_turn){.name = strdup(name),
+                                                     .user = strdup(""),
+                                                     .password_file = strdup(""),
+                                                     .secret_file = strdup("")};
+    return &turns[config->turn_count++];
 }
 
 /* --- Setting --- */
@@ -376,7 +364,24 @@ static int key_set(struct config_parser *parser, const struct config_key *key, v
     return 0;
 }
 
-/* section: "path", "peer home" */
+/* A key of a named section. */
+static int turn_set(struct config_parser *parser, const struct config_key *key,
+                    enum source source, const char *where, int line, const char *name,
+                    const char *value)
+{
+    struct config_turn *turn = turn_open(parser, where, line, name);
+    size_t count;
+    const struct config_key *keys = config_keys(&count);
+
+    if (turn == NULL)
+        return ADIT_EFORMAT;
+    size_t index = (size_t)(turn - parser->config->turns);
+    return key_set(parser, key, (char *)turn + (key->offset - offsetof(struct config, turn)),
+                   &parser->turn_origins[index * count + (size_t)(key - keys)], source, where, line,
+                   value);
+}
+
+/* section: "path", "peer home", "turn work" */
 static int setting_apply(struct config_parser *parser, enum source source, const char *where,
                          int line, const char *section, const char *name, const char *value)
 {
@@ -385,11 +390,11 @@ static int setting_apply(struct config_parser *parser, enum source source, const
     const struct config_key *keys = config_keys(&count);
     const struct config_key *key = key_find(kind, name);
 
-    if (key == NULL && !section_exists(kind))
+    if (key == NULL && section_first(kind) < 0)
         return unknown_section(parser, where, line, section);
     if (key == NULL)
         return unknown_key(parser, where, line, kind, name);
-    if (!is_peer_section(section)) {
+    if (section_name(section) == NULL) {
         if (strcmp(kind, "peer") == 0)
             return unknown_section(parser, where, line, section);
         section_note(parser, kind);
@@ -397,8 +402,9 @@ static int setting_apply(struct config_parser *parser, enum source source, const
                        &parser->origins[key - keys], source, where, line, value);
     }
 
-    struct config_peer *peer =
-        peer_open(parser, where, line, section + 5 + strspn(section + 5, " \t"));
+    if (strcmp(kind, "turn") == 0)
+        return turn_set(parser, key, source, where, line, section_name(section), value);
+    struct config_peer *peer = peer_open(parser, where, line, section_name(section));
     if (peer == NULL)
         return ADIT_EFORMAT;
     size_t index = (size_t)(peer - parser->config->peers);
@@ -427,33 +433,12 @@ int config_set(struct config *config, const char *assignment)
     if (dot == NULL || dot == path || dot[1] == '\0')
         return error_add(parser, where, 0, "write SECTION.KEY=VALUE, as in path.hold=60s");
     *dot = '\0';
-    if (strncmp(path, "peer.", 5) == 0)
+    if (strncmp(path, "peer.", 5) == 0 || strncmp(path, "turn.", 5) == 0)
         path[4] = ' ';
     return setting_apply(parser, SOURCE_OPTION, where, 0, path, dot + 1, equals + 1);
 }
 
 /* --- Reading files --- */
-
-static char *trim(char *text)
-{
-    while (isspace((unsigned char)*text))
-        text++;
-    size_t len = strlen(text);
-    while (len > 0 && isspace((unsigned char)text[len - 1]))
-        text[--len] = '\0';
-    return text;
-}
-
-/* A '#' or ';' at the beginning or after a blank starts a comment. */
-static void comment_cut(char *text)
-{
-    for (char *p = text; *p != '\0'; p++) {
-        if ((*p == '#' || *p == ';') && (p == text || isspace((unsigned char)p[-1]))) {
-            *p = '\0';
-            return;
-        }
-    }
-}
 
 static void section_begin(struct config_parser *parser, char *line)
 {
@@ -467,12 +452,13 @@ static void section_begin(struct config_parser *parser, char *line)
         return;
     }
     *end = '\0';
-    const char *name = trim(line + 1);
-    if (is_peer_section(name)) {
-        if (peer_open(parser, parser->file, parser->line, name + 5 + strspn(name + 5, " \t")) ==
-            NULL)
+    const char *name = value_trim(line + 1);
+    if (section_name(name) != NULL) {
+        bool is_peer = strcmp(section_kind(name), "peer") == 0;
+        if (is_peer ? peer_open(parser, parser->file, parser->line, section_name(name)) == NULL
+                    : turn_open(parser, parser->file, parser->line, section_name(name)) == NULL)
             return;
-    } else if (!section_exists(name) || strcmp(name, "peer") == 0) {
+    } else if (section_first(name) < 0 || strcmp(name, "peer") == 0) {
         unknown_section(parser, parser->file, parser->line, name);
         return;
     }
@@ -518,8 +504,8 @@ static char *line_read(char *out, int size, void *arg)
     char *line = parser->buf;
     if (parser->line == 1 && strncmp(line, "\xef\xbb\xbf", 3) == 0)
         line += 3;
-    comment_cut(line);
-    line = trim(line);
+    value_cut_comment(line);
+    line = value_trim(line);
     if (*line == '\0')
         return out;
     if (*line == '[') {
@@ -542,7 +528,7 @@ static char *line_read(char *out, int size, void *arg)
     } else if (name_len < INI_NAME_BYTES) {
         memcpy(out, line, name_len + 1);
         out[name_len + 1] = '\0';
-        parser->value = trim(line + name_len + 1);
+        parser->value = value_trim(line + name_len + 1);
     } else {
         error_add(parser, parser->file, parser->line, "'%.40s...' is no key", line);
     }
@@ -723,9 +709,13 @@ int config_finish(struct config *config)
                       "exit.reverse: '%s' is a name; write addresses of this machine, as in "
                       "127.0.0.1:8080",
                       config->exit.reverse.items[i].name);
-    if (config->turn.password_file[0] != '\0' && config->turn.secret_file[0] != '\0')
-        error_add(parser, "configuration", 0,
-                  "turn.password_file and turn.secret_file are both set; keep one");
+    for (size_t i = 0; i <= config->turn_count; i++) {
+        const struct config_turn *turn = i == 0 ? &config->turn : &config->turns[i - 1];
+        if (turn->password_file[0] != '\0' && turn->secret_file[0] != '\0')
+            error_add(parser, "configuration", 0,
+                      "turn%s%s: password_file and secret_file are both set; keep one",
+                      i == 0 ? "" : " ", i == 0 ? "" : turn->name);
+    }
     return parser->errors.count == before ? 0 : ADIT_EFORMAT;
 }
 
@@ -787,12 +777,21 @@ void config_free(struct config *config)
         free(config->peers[i].ticket);
     }
     free(config->peers);
+    for (size_t i = 0; i < config->turn_count; i++) {
+        for (size_t j = 0; j < count; j++)
+            if (strcmp(keys[j].section, "turn") == 0)
+                value_clear(&keys[j], (char *)&config->turns[i] +
+                                          (keys[j].offset - offsetof(struct config, turn)));
+        free(config->turns[i].name);
+    }
+    free(config->turns);
     if (config->parser != NULL) {
         messages_free(&config->parser->errors);
         messages_free(&config->parser->notes);
         free(config->parser->present);
         free(config->parser->origins);
         free(config->parser->peer_origins);
+        free(config->parser->turn_origins);
         free(config->parser);
     }
     free(config);

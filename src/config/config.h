@@ -24,6 +24,7 @@
 #define CONFIG_LINE_MAX_BYTES (64 * 1024)
 #define CONFIG_LIST_MAX       1024 /* values of one repeatable key */
 #define CONFIG_PEERS_MAX      1024 /* [peer NAME] sections */
+#define CONFIG_TURNS_MAX      64   /* [turn NAME] sections */
 #define CONFIG_ERRORS_MAX     100  /* further ones are only counted */
 #define CONFIG_PEER_NAME_MAX  32   /* letters, digits, '-', '_' and '.' */
 
@@ -88,6 +89,13 @@ struct config_strategies {
 enum config_dns { CONFIG_DNS_EXIT, CONFIG_DNS_LOCAL };
 enum config_on_loss { CONFIG_ON_LOSS_BLOCK, CONFIG_ON_LOSS_DIRECT };
 
+/* TURN servers and who we are there: [turn], or [turn NAME]. */
+struct config_turn {
+    char *name; /* NULL: of [turn] */
+    struct config_strings server;
+    char *user, *password_file, *secret_file;
+};
+
 struct config_peer {
     char *name;
     bool has_id;
@@ -114,10 +122,7 @@ struct config {
         struct config_strings interfaces; /* none: all that are up */
         bool standby;                     /* a path over each of `interfaces` */
     } nat;
-    struct {
-        struct config_strings server;
-        char *user, *password_file, *secret_file;
-    } turn;
+    struct config_turn turn;
     struct {
         struct config_strategies strategies;
         struct config_strategies fail; /* made to fail, for tests */
@@ -169,6 +174,8 @@ struct config {
     } forward;
     struct config_peer *peers;
     size_t peer_count;
+    struct config_turn *turns; /* those with names */
+    size_t turn_count;
 
     struct config_parser *parser; /* errors, notes, and where each value came from (config.c) */
 };
@@ -213,7 +220,8 @@ struct config_key {
     const char *help; /* one line */
 };
 
-/* All keys, in the order of the manual. The section "peer" stands for [peer NAME]. */
+/* All keys, in the order of the manual. The section "peer" stands for [peer NAME],
+ * "turn" for [turn] and [turn NAME]. */
 const struct config_key *config_keys(size_t *count);
 /* What a value of this type looks like, for texts: "yes|no", "DURATION", ... */
 const char *config_type_name(const struct config_key *key);
@@ -227,7 +235,7 @@ void config_free(struct config *config);
  * when it cannot be read (also a config_error()). */
 int config_load(struct config *config, const char *path);
 int config_parse(struct config *config, const char *text, size_t len, const char *name);
-/* One `-o` argument: SECTION.KEY=VALUE, or peer.NAME.KEY=VALUE. Options for a repeatable key
+/* One `-o` argument: SECTION.KEY=VALUE, or peer.NAME.KEY=VALUE or turn.NAME.KEY=VALUE. Options for a repeatable key
  * replace what the file says and add up among themselves; of others the last one holds. 0 or
  * ADIT_EFORMAT. */
 int config_set(struct config *config, const char *assignment);
@@ -246,6 +254,8 @@ const char *config_note(const struct config *config, size_t index);
 bool config_has_section(const struct config *config, const char *section);
 /* A [peer NAME] section's peer; NULL if there is none. */
 const struct config_peer *config_peer_find(const struct config *config, const char *name);
+/* A [turn NAME] section's servers; NULL if there is none. */
+const struct config_turn *config_turn_find(const struct config *config, const char *name);
 /* May this be a peer's name? */
 bool config_is_peer_name(const char *name);
 

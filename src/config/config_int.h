@@ -26,6 +26,13 @@ int value_parse_route(const char *text, struct rule *rule, const char **exit);
 /* Parses text as key's type into the field at `field`. Lists are appended to. 0, or ADIT_EFORMAT or
  * -ENOMEM and why (CONFIG_WHY_MAX) says what is wrong, as in "'x' is not a number". */
 int value_set(const struct config_key *key, const char *text, void *field, char *why);
+/* Without the blanks at both ends; in place. */
+char *value_trim(char *text);
+/* A '#' or ';' at the beginning or after a blank starts a comment: cuts it off. */
+void value_cut_comment(char *text);
+/* How many letters must be added, dropped or changed to make one of the other; only their first 30
+ * count. */
+size_t value_distance(const char *a, const char *b);
 /* Frees what the field holds and makes it empty: "", no list, 0. */
 void value_clear(const struct config_key *key, void *field);
 

@@ -49,13 +49,13 @@ static const struct config_key keys[] = {
     {"nat", "standby", CONFIG_BOOL, .offset = FIELD(nat, standby), .fallback = "yes",
      .help = "keep a path to the exit over each of these interfaces"},
 
-    {"turn", "server", CONFIG_URLS, .repeat = true, .unused = true, .offset = FIELD(turn, server),
+    {"turn", "server", CONFIG_URLS, .repeat = true, .offset = FIELD(turn, server),
      .choices = turn_schemes, .help = "TURN server to relay through"},
-    {"turn", "user", CONFIG_STRING, .unused = true, .offset = FIELD(turn, user),
+    {"turn", "user", CONFIG_STRING, .offset = FIELD(turn, user),
      .help = "user name at the TURN servers"},
-    {"turn", "password_file", CONFIG_FILE, .unused = true, .offset = FIELD(turn, password_file),
+    {"turn", "password_file", CONFIG_FILE, .offset = FIELD(turn, password_file),
      .help = "file with that user's password"},
-    {"turn", "secret_file", CONFIG_FILE, .unused = true, .offset = FIELD(turn, secret_file),
+    {"turn", "secret_file", CONFIG_FILE, .offset = FIELD(turn, secret_file),
      .help = "file with the servers' shared secret, for time-limited credentials"},
 
     {"path", "strategies", CONFIG_STRATEGY, .offset = FIELD(path, strategies),

@@ -3,7 +3,7 @@
 libadit_a_SOURCES += \
 	src/config/config.c src/config/config.h src/config/config_int.h src/config/keys.c \
 	src/config/forward.c src/config/forward.h src/config/rule.c src/config/rule.h \
-	src/config/value.c \
+	src/config/messages.c src/config/messages.h src/config/value.c \
 	src/config/state.c src/config/state.h src/config/state_enrol.c \
 	src/config/state_int.h src/config/state_text.c \
 	src/config/urls.c src/config/urls.h

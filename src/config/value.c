@@ -616,3 +616,45 @@ void value_clear(const struct config_key *key, void *field)
         break;
     }
 }
+
+size_t value_distance(const char *a, const char *b)
+{
+    size_t row[32], la = strnlen(a, 30), lb = strnlen(b, 30);
+
+    for (size_t j = 0; j <= lb; j++)
+        row[j] = j;
+    for (size_t i = 1; i <= la; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= lb; j++) {
+            size_t best = diagonal + (a[i - 1] != b[j - 1]);
+            diagonal = row[j];
+            if (row[j] + 1 < best)
+                best = row[j] + 1;
+            if (row[j - 1] + 1 < best)
+                best = row[j - 1] + 1;
+            row[j] = best;
+        }
+    }
+    return row[lb];
+}
+
+char *value_trim(char *text)
+{
+    while (isspace((unsigned char)*text))
+        text++;
+    size_t len = strlen(text);
+    while (len > 0 && isspace((unsigned char)text[len - 1]))
+        text[--len] = '\0';
+    return text;
+}
+
+void value_cut_comment(char *text)
+{
+    for (char *p = text; *p != '\0'; p++) {
+        if ((*p == '#' || *p == ';') && (p == text || isspace((unsigned char)p[-1]))) {
+            *p = '\0';
+            return;
+        }
+    }
+}

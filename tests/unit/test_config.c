@@ -509,6 +509,38 @@ static void test_rule_match(void **state)
     assert_false(matches("example.org", NULL, "1.2.3.4", 85));
 }
 
+static void test_named_turn(void **state)
+{
+    (void)state;
+    struct config *config = parse_good("[turn]\nserver = turn:a.example\nuser = alice\n"
+                                       "[turn work]\nserver = turns:b.example\n"
+                                       "server = turn:c.example\nsecret_file = /secret\n"
+                                       "[turn home.2]\n");
+    const struct config_turn *work;
+
+    assert_int_equal(config_set(config, "turn.work.user=bob"), 0);
+    assert_int_equal(config_set(config, "turn.user=carol"), 0);
+    assert_int_equal(config_set(config, "turn.new.server=turn:d.example"), 0);
+    assert_int_equal(config_finish(config), 0);
+    work = config_turn_find(config, "work");
+    assert_string_equal(config->turn.user, "carol");
+    assert_int_equal(config->turn.server.count, 1);
+    assert_int_equal(config->turn_count, 3);
+    assert_string_equal(work->user, "bob");
+    assert_int_equal(work->server.count, 2);
+    assert_string_equal(work->server.items[0], "turns:b.example");
+    assert_string_equal(work->secret_file, "/secret");
+    assert_string_equal(config_turn_find(config, "home.2")->user, "");
+    assert_string_equal(config_turn_find(config, "new")->server.items[0], "turn:d.example");
+    assert_null(config_turn_find(config, "nobody"));
+    config_set(config, "turn.work.password_file=/password");
+    assert_int_equal(config_finish(config), ADIT_EFORMAT);
+    assert_string_equal(config_error(config, 0), "configuration: turn work: password_file and "
+                                                 "secret_file are both set; keep one");
+    assert_int_equal(config_set(config, "turn.-x.user=bob"), ADIT_EFORMAT);
+    config_free(config);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -524,6 +556,7 @@ int main(void)
         cmocka_unit_test(test_values),
         cmocka_unit_test(test_rule_texts),
         cmocka_unit_test(test_rule_match),
+        cmocka_unit_test(test_named_turn),
     };
     return cmocka_run_group_tests_name("config", tests, NULL, NULL);
 }
