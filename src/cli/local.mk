@@ -5,3 +5,9 @@ adit_SOURCES += \
 	src/cli/notify.c src/cli/options.c src/cli/peers.c src/cli/ping.c src/cli/serve.c \
 	src/cli/status.c src/cli/ticket.c src/cli/tickets.c \
 	src/cli/turn.c src/cli/turn.h src/cli/turn_decode.c src/cli/turn_live.c src/cli/turn_print.c
+
+libadit_a_SOURCES += src/cli/parcel.c src/cli/parcel.h
+check_PROGRAMS += tests/unit/test-parcel
+tests_unit_test_parcel_SOURCES = tests/unit/test_parcel.c
+fuzz_targets += tests/fuzz/fuzz-parcel
+tests_fuzz_fuzz_parcel_SOURCES = tests/fuzz/fuzz_parcel.c

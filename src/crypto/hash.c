@@ -29,6 +29,41 @@ int hash_sha256(const void *bytes, size_t len, uint8_t hash[HASH_BYTES])
                                                                        : failed(hash, HASH_BYTES);
 }
 
+/* A stream is the library's context by another name. */
+static EVP_MD_CTX *context_of(struct hash_stream *stream)
+{
+    return (EVP_MD_CTX *)(void *)stream;
+}
+
+struct hash_stream *hash_stream_new(void)
+{
+    EVP_MD_CTX *context = EVP_MD_CTX_new();
+
+    if (context && EVP_DigestInit_ex(context, EVP_sha256(), NULL) != 1) {
+        EVP_MD_CTX_free(context);
+        context = NULL;
+    }
+    return (struct hash_stream *)(void *)context;
+}
+
+int hash_stream_add(struct hash_stream *stream, const void *bytes, size_t len)
+{
+    return EVP_DigestUpdate(context_of(stream), bytes, len) == 1 ? 0 : ADIT_ECRYPTO;
+}
+
+int hash_stream_end(struct hash_stream *stream, uint8_t hash[HASH_BYTES])
+{
+    int rc = EVP_DigestFinal_ex(context_of(stream), hash, NULL) == 1 ? 0 : failed(hash, HASH_BYTES);
+
+    hash_stream_free(stream);
+    return rc;
+}
+
+void hash_stream_free(struct hash_stream *stream)
+{
+    EVP_MD_CTX_free(context_of(stream));
+}
+
 int hash_hmac_sha256(const void *key, size_t key_len, const void *bytes, size_t len,
                      uint8_t mac[HASH_BYTES])
 {

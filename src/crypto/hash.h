@@ -17,6 +17,13 @@
 
 /* 0 or ADIT_ECRYPTO (and hash all zero). */
 int hash_sha256(const void *bytes, size_t len, uint8_t hash[HASH_BYTES]);
+/* SHA-256 of what comes in pieces. new: NULL: no memory. add, end: 0 or ADIT_ECRYPTO; end frees it,
+ * and so does free (NULL: nothing). */
+struct hash_stream;
+struct hash_stream *hash_stream_new(void);
+int hash_stream_add(struct hash_stream *stream, const void *bytes, size_t len);
+int hash_stream_end(struct hash_stream *stream, uint8_t hash[HASH_BYTES]);
+void hash_stream_free(struct hash_stream *stream);
 int hash_hmac_sha256(const void *key, size_t key_len, const void *bytes, size_t len,
                      uint8_t mac[HASH_BYTES]);
 /* 0 or ADIT_ECRYPTO: also where the system's policy forbids these. */

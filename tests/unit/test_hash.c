@@ -57,8 +57,28 @@ static void hashes_of_stun(void **state)
     }
 }
 
+static void hash_in_pieces(void **state)
+{
+    (void)state;
+    uint8_t once[HASH_BYTES], pieces[HASH_BYTES], bytes[1000];
+    struct hash_stream *stream = hash_stream_new();
+
+    memset(bytes, 'b', sizeof(bytes));
+    assert_int_equal(hash_sha256(bytes, sizeof(bytes), once), 0);
+    for (size_t at = 0, len = 1; at < sizeof(bytes); at += len, len *= 2) {
+        if (len > sizeof(bytes) - at)
+            len = sizeof(bytes) - at;
+        assert_int_equal(hash_stream_add(stream, bytes + at, len), 0);
+    }
+    assert_int_equal(hash_stream_end(stream, pieces), 0);
+    assert_memory_equal(once, pieces, HASH_BYTES);
+    hash_stream_free(hash_stream_new());
+    hash_stream_free(NULL);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(vectors), cmocka_unit_test(hashes_of_stun)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(vectors), cmocka_unit_test(hashes_of_stun),
+                                       cmocka_unit_test(hash_in_pieces)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
