@@ -56,12 +56,14 @@ static const char *ago(int64_t then, char buf[SHORT_TEXT])
     return buf;
 }
 
-/* "yes", "no", "for 3h", "expired" */
+/* "yes", "no", "for 3h", "expired", "revoked" */
 static const char *admission(const json_t *peer, char buf[SHORT_TEXT])
 {
     int64_t left = json_integer_value(json_object_get(peer, "expires")) - time(NULL);
     char text[SHORT_TEXT];
 
+    if (json_is_true(json_object_get(peer, "revoked")))
+        return "revoked";
     if (!json_is_true(json_object_get(peer, "admitted")))
         return json_is_true(json_object_get(peer, "expired")) ? "expired" : "no";
     if (json_integer_value(json_object_get(peer, "expires")) == 0)

@@ -112,9 +112,9 @@ static json_t *peer_to_json(const struct state_peer *peer, bool mask)
         json_array_append_new(addresses, json_string(peer->addrs[i]));
     return json_pack("{s:s, s:s, s:b, s:b, s:I, s:s, s:I, s:I, s:o, s:o}", "id",
                      node_id_format(&peer->id, id), "name", peer->name, "admitted", peer->admitted,
-                     "revoked", peer->revoked, "expires", (json_int_t)peer->expires, "how", peer->how, "added",
-                     (json_int_t)peer->added, "seen", (json_int_t)peer->seen, "addresses",
-                     addresses, "brokers", brokers_to_json(peer->brokers, mask));
+                     "revoked", peer->revoked, "expires", (json_int_t)peer->expires, "how",
+                     peer->how, "added", (json_int_t)peer->added, "seen", (json_int_t)peer->seen,
+                     "addresses", addresses, "brokers", brokers_to_json(peer->brokers, mask));
 }
 
 json_t *state_peer_to_json(const struct state_peer *peer)

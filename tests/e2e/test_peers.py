@@ -255,6 +255,7 @@ def refused_by_broker(t):
         expect_reason(t, g, "used up: ask" if name == "used up" else "has expired: ask", began)
     equal(first.stop(), 0, "the first's end")
     peers(t, e, "revoke", peer_list(t, e)[0]["id"])
+    check(re.search("  revoked +no ", peers(t, e)), "the list does not say that it is revoked")
     began = time.monotonic()
     g = t.gateway(None, "path.fail=direct", state=first.state, name="revoked")
     expect_reason(t, g, "revoked this node's admission", began)
