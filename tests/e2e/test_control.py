@@ -38,7 +38,7 @@ def peers_verbs(t):
         peers(t, e.where(), "rename", "other", "another")
         peers(t, e.where(), "revoke", stranger[:10])
         out = peers(t, e.where())
-        check(re.search(rf"{stranger}\s+another\s+no", out) and gateway in out, out)
+        check(re.search(rf"{stranger}\s+another\s+revoked", out) and gateway in out, out)
         peers(t, e.where(), "forget", "another")
         check(stranger not in peers(t, e.where()), "forgotten and still there")
         for argv, words in ((("revoke", "nobody"), "nobody"), (("allow", "xyz"), "xyz"),
