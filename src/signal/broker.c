@@ -122,7 +122,7 @@ static void end_attempt(struct broker *broker, const char *why)
     broker->failures++;
     broker->phase = BROKER_WAITING;
     timer_set_in(broker->loop, &broker->timer, pause);
-    log_debug("event=broker-down broker=\"%s\" why=\"%s\" next-ms=%llu", broker->name, broker->why,
+    log_debug("event=broker-retry broker=\"%s\" why=\"%s\" next-ms=%llu", broker->name, broker->why,
               (unsigned long long)(pause / MS_US));
     if (broker->events.state)
         broker->events.state(broker->arg, broker, false, broker->why);
@@ -232,8 +232,6 @@ static void now_up(struct broker *broker)
     broker->connected_us = now - broker->since;
     broker->since = now;
     broker->connects++;
-    log_debug("event=broker-up broker=\"%s\" connect-ms=%llu", broker->name,
-              (unsigned long long)(broker->connected_us / MS_US));
     if (broker->events.state)
         broker->events.state(broker->arg, broker, true, "");
 }
