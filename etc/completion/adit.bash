@@ -16,12 +16,13 @@ _adit()
     done
 
     case $prev in
-    -c | --config | --ticket-file | --export | --import | --password-file | --secret-file)
+    -c | --config | --ticket-file | --export | --import | --password-file | \
+        --secret-file | --ca-file)
         compopt -o filenames
         COMPREPLY=($(compgen -f -- "$cur"))
         return
         ;;
-    --state)
+    --state | --output)
         compopt -o filenames
         COMPREPLY=($(compgen -d -- "$cur"))
         return
@@ -32,7 +33,11 @@ _adit()
         return
         ;;
     --uses | --expires | --admit-for | --for | --address | -n | --count | -i | --interval | -W | \
-        --timeout | --hex | --user)
+        --timeout | --hex | --user | --server | --profile | --accept | --to)
+        return
+        ;;
+    --family)
+        COMPREPLY=($(compgen -W "4 6 both" -- "$cur"))
         return
         ;;
     --live)
@@ -61,9 +66,10 @@ _adit()
     status) own="--json --watch" ;;
     ping) own="--count --interval --timeout --until-direct --json" words=$(_adit_peers) ;;
     turn)
-        own="--json --hex --live --all --brief --user --password-file --secret-file"
+        own="--json --hex --live --all --brief --server --profile --user --password-file \
+            --secret-file --ca-file --family --accept --output --once --to --text --plain"
         if [[ $prev == turn ]]; then
-            words="decode"
+            words="decode listen send"
         else
             compopt -o filenames
             words=$(compgen -f -- "$cur")

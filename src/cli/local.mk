@@ -4,7 +4,9 @@ adit_SOURCES += \
 	src/cli/check.c src/cli/cli.h src/cli/exit.c src/cli/forward.c src/cli/gateway.c src/cli/help.c src/cli/key.c src/cli/main.c \
 	src/cli/notify.c src/cli/options.c src/cli/peers.c src/cli/ping.c src/cli/serve.c \
 	src/cli/status.c src/cli/ticket.c src/cli/tickets.c \
-	src/cli/turn.c src/cli/turn.h src/cli/turn_decode.c src/cli/turn_live.c src/cli/turn_print.c
+	src/cli/turn.c src/cli/turn.h src/cli/turn_decode.c src/cli/turn_live.c src/cli/turn_print.c \
+	src/cli/turn_inbox.c src/cli/turn_inbox.h src/cli/turn_listen.c src/cli/turn_send.c \
+	src/cli/turn_session.c src/cli/turn_session.h
 
 libadit_a_SOURCES += src/cli/parcel.c src/cli/parcel.h
 check_PROGRAMS += tests/unit/test-parcel

@@ -72,10 +72,20 @@ static const struct cli_option turn_options[] = {
     {0, "live", "IFACE", "decode: the packets of an interface, or of `any' (needs root)"},
     {0, "all", NULL, "decode: other traffic too"},
     {0, "brief", NULL, "decode: one line for each packet"},
-    {'j', "json", NULL, "decode: one JSON object a line"},
-    {0, "user", "NAME", "whose password that is"},
-    {0, "password-file", "FILE", "the password (decode: to verify integrities)"},
-    {0, "secret-file", "FILE", "the secret of time-limited credentials instead"},
+    {'j', "json", NULL, "one JSON object a line"},
+    {0, "server", "URI", "listen, send: a server, as in turn:HOST?transport=tcp (repeatable)"},
+    {0, "profile", "NAME", "those of the configuration's [turn NAME], not of [turn]"},
+    {0, "user", "NAME", "the user at the servers"},
+    {0, "password-file", "FILE", "and the password (decode: to verify integrities)"},
+    {0, "secret-file", "FILE", "or the secret that time-limited credentials are made of"},
+    {0, "ca-file", "FILE", "certificates of the authorities to believe (default: the system's)"},
+    {0, "family", "4|6|both", "family of the relayed address"},
+    {0, "accept", "IP", "listen: who may send to us (repeatable; default: the same server)"},
+    {0, "output", "DIR", "listen: where files are kept (default: here)"},
+    {0, "once", NULL, "listen: end after one message or file"},
+    {0, "to", "ADDRESS", "send: the address that the listener printed"},
+    {0, "text", NULL, "send: messages, though there be files of that name"},
+    {0, "plain", NULL, "listen, send: single datagrams, with any other TURN client"},
     {0},
 };
 
@@ -134,11 +144,16 @@ const struct cli_verb cli_verbs[] = {
     {"ping", "PEER", "round trips to a peer, over every path", ping_run, ping_options, 1, 1,
      "The running process probes; where there is no path, it looks for one first. Exit status: 0\n"
      "if anything was answered (--until-direct: by a path that is no relay), else 1.\n"},
-    {"turn", "decode [FILE]", "a TURN toolbox: message decoder", turn_run, turn_options, 1,
+    {"turn", "decode [FILE] | listen | send [FILE|MESSAGE...]",
+     "a TURN toolbox: message decoder, message and file transfer", turn_run, turn_options, 1,
      CLI_VALUES_MAX,
      "decode tells every STUN and TURN message in words: those of a capture (pcap, pcapng), of hex\n"
      "in any form, or live; which answers which, and after how long. FILE may be -, standard input.\n"
-     "Exit status: 0, or 1 if something in them is unknown or malformed.\n"},
+     "Exit status: 0, or 1 if something in them is unknown or malformed.\n\n"
+     "listen asks a server for a relayed address, prints it, and takes the messages and files that\n"
+     "send brings there, by a relayed address of its own: in order, and checked by their SHA-256.\n"
+     "Without arguments, send takes the lines of standard input for messages; - is its content as\n"
+     "a file. Passwords are also taken from ADIT_TURN_PASSWORD, or asked for.\n"},
     {"check", "", "validate the configuration", check_run, check_options, 0, 0,
      "Tells all errors with file and line, and notes about what is set and has no effect. Exit\n"
      "status: 0, or 78 if there are errors.\n"},

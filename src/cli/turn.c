@@ -14,6 +14,7 @@
 #include "crypto/hash.h"
 
 #define SECRET_MAX_BYTES 1024
+#define LOGIN_OPTIONS    " server profile user password-file secret-file ca-file "
 
 static const struct turn_verb {
     const char *name;
@@ -21,6 +22,8 @@ static const struct turn_verb {
     const char *options; /* with blanks around each */
 } turn_verbs[] = {
     {"decode", turn_decode_run, " hex live all brief json user password-file secret-file "},
+    {"listen", turn_listen_run, LOGIN_OPTIONS " accept output plain once family json "},
+    {"send", turn_send_run, LOGIN_OPTIONS " to plain text family json "},
 };
 
 char *turn_read_secret(const char *what, const char *path)

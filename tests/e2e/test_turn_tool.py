@@ -149,3 +149,163 @@ def live(t):
     check(code == 1 and "no interface 'none0'" in err, err)
     code, _, err = space.t.adit("turn", "decode", "-c", "/dev/null", "--to", "1.2.3.4:5")
     equal(code, 2, "an option of no verb")
+
+
+# ---- listen and send -----------------------------------------------------------------------------
+
+def login(t):
+    return ["-c", "/dev/null", "--user", "alice", "--password-file", t.write("pw", "secret\n")]
+
+
+class Listener:
+    def __init__(self, space, *argv, server=f"turn:{SERVER}"):
+        self.t, self.inbox = space.t, space.t.path(space.t.unique("inbox"))
+        os.mkdir(self.inbox)
+        self.p = space.spawn("listen", space.t.program, "turn", "listen", *login(space.t),
+                             "--server", server, "--output", self.inbox, *argv)
+        self.address = self.p.expect(r"^address: (\S+)$", 20 * space.t.slow).group(1)
+
+    def has(self, name, data):
+        with open(os.path.join(self.inbox, name), "rb") as f:
+            check(f.read() == data, f"{name} has other content")
+
+    def stop(self, code=0):
+        equal(self.p.stop(), code, "the listener's exit code")
+
+
+def send(space, to, *argv, server=f"turn:{SERVER}", code=0, **kw):
+    got, out, err = space.adit("send", *login(space.t), "--server", server, "--to", to, *argv,
+                               seconds=90, **kw)
+    equal(got, code, f"turn send: {err}")
+    return out, err
+
+
+@test("turn send: messages and files arrive in order, by UDP, TCP and TLS", timeout=120)
+def transfer(t):
+    need("turnserver", "openssl", "ss")
+    space = Space(t)
+    cert, key = t.path("cert.pem"), t.path("key.pem")
+    t.run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", cert,
+          "-days", "2", "-subj", "/CN=test", "-addext", f"subjectAltName=IP:{SERVER}")
+    space.coturn(f"--cert={cert}", f"--pkey={key}")
+    data = os.urandom(3_000_001)
+    t.write("some data", data)
+    t.write("empty", b"")
+    legs = [(f"turn:{SERVER}", f"turn:{SERVER}"),
+            (f"turn:{SERVER}?transport=tcp", f"turn:{SERVER}"),
+            (f"turns:{SERVER}", f"turn:{SERVER}?transport=tcp"),
+            (f"turn:[{SERVER6}]", f"turns:{SERVER}")]
+    for to, by in legs:
+        listener = Listener(space, "--ca-file", cert, server=to)
+        out, _ = send(space, listener.address, "--ca-file", cert, "first", t.path("some data"),
+                      "second", t.path("empty"), "third", server=by)
+        check(re.search(r"^sent: some data, 3000001 bytes, .*B/s, sha256 [0-9a-f]{64}$", out,
+                        re.M), out)
+        for line in ("first$", r"file some data, 3000001 bytes, (\S+ \S+), sha256", "second$",
+                     "file empty, 0 bytes", "third$"):
+            found = listener.p.expect(r"^[\d.]+:\d+: " + line)
+            if found.groups():
+                t.note(f"{by} to {to}: {found.group(1)}")
+        listener.has("some data", data)
+        listener.has("empty", b"")
+        send(space, listener.address, "--ca-file", cert, t.path("some data"), server=by)
+        listener.p.expect(r"file some data\.1, ")  # nothing is overwritten
+        send(space, listener.address, "--ca-file", cert, server=by, stdin=b"a line\nanother")
+        listener.p.expect(": a line$")
+        listener.p.expect(": another$")
+        listener.stop()
+
+
+@test("turn send: an interrupted file goes on where it ended", timeout=120)
+def resume(t):
+    need("turnserver", "ss")
+    space = Space(t)
+    space.coturn()
+    data = os.urandom(60_000_000)
+    file = t.write("big", data)
+    listener = Listener(space, "--once")
+    sender = space.spawn("send", t.program, "turn", "send", *login(t), "--server",
+                         f"turn:{SERVER}", "--to", listener.address, file)
+
+    def part():
+        names = [n for n in os.listdir(listener.inbox) if n.endswith(".part")]
+        return names and os.path.getsize(os.path.join(listener.inbox, names[0])) or 0
+    await_true(lambda: part() > 1_000_000, "a part of the file", 30)
+    check(sender.running(), "the file was too short for this test")
+    sender.kill()
+    had = part()
+    out, err = send(space, listener.address, file)
+    found = re.search(r"the listener has (\d+) bytes of it already", err)
+    check(found and int(found.group(1)) >= had, err)
+    equal(listener.p.wait(20), 0, "exit code of listen --once")
+    listener.has("big", data)
+    equal(os.listdir(listener.inbox), ["big"], "what is left in the inbox")
+
+
+@test("turn send: what can go wrong is told with what to do", timeout=150)
+def troubles(t):
+    need("turnserver", "ss")
+    space = Space(t)
+    space.coturn("--denied-peer-ip=10.9.0.77")
+    listener = Listener(space)
+    wrong = t.write("wrong", "nonsense")
+    cases = [
+        (["--server", f"turn:{SERVER}", "--to", listener.address, "--password-file", wrong],
+         "does not accept user"),
+        (["--server", f"turn:{SERVER}:9", "--to", listener.address], "9"),
+        (["--server", f"turn:{SERVER}", "--to", "10.9.0.77:1234"], "10.9.0.77"),
+        (["--server", f"turn:{SERVER}?transport=sctp", "--to", listener.address], "transport="),
+        (["--server", f"turn:{SERVER}", "--to", listener.address[:5]], "is no address"),
+        (["--server", f"turn:{SERVER}"], "--to ADDRESS is missing"),
+        (["--to", listener.address], "no TURN server is known"),
+        (["--server", f"turn:{SERVER}", "--to", listener.address, "--profile", "work"],
+         "no section [turn work]"),
+        (["--server", f"turn:{SERVER}", "--to", listener.address, "/no/such/file"], "No such file"),
+    ]
+    for argv, words in cases:
+        more = [] if "--password-file" in argv else ["--password-file", t.path("pw")]
+        code, _, err = space.adit("send", "-c", "/dev/null", "--user", "alice", *more, *argv,
+                                  *([] if argv[-1].startswith("/no") else ["hello"]), seconds=60)
+        check(code in (1, 2) and words in err, f"{argv}: {code} {err}")
+        check("nonsense" not in err, f"a password in {err}")
+    # Nobody listens: which address has to be permitted is told.
+    p = space.spawn("send", t.program, "turn", "send", *login(t), "--server", f"turn:{SERVER}",
+                    "--to", f"{PEER}:9999", "hello")
+    p.expect_log(r"no answer from 10\.9\.0\.3:9999 yet.* --accept 10\.9\.0\.1", 30)
+    p.stop()
+    p.ended_well = 0
+    listener.stop()
+
+
+@test("turn send: plain datagrams to and from other programs; servers by name", timeout=60)
+def plain(t):
+    need("turnserver", "ss")
+    space = Space(t)
+    space.coturn()
+    conf = t.write("adit.conf", f"[turn work]\nserver = turn:{SERVER}\nuser = alice\n"
+                                f"password_file = {t.write('pw', 'secret')}\n")
+    os.chmod(conf, 0o600)
+    echo = space.spawn("echo", sys.executable, "-uc", f"""
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("{PEER}", 7777))
+print("ready")
+while True:
+    data, sender = s.recvfrom(2000)
+    print(repr(data))
+    if data.startswith(b"to "):
+        host, port = data[3:].decode().split(":")
+        s.sendto(b"hello\\x1b[1m", (host, int(port)))
+""")
+    echo.expect("ready")
+    p = space.spawn("listen", t.program, "turn", "listen", "-c", conf, "--profile", "work",
+                    "--plain", "--once", "--json", "--accept", PEER)
+    address = json.loads(p.expect(r'^(\{.*"ready".*)').group(1))["address"]
+    code, _, err = space.adit("send", "-c", conf, "--profile", "work", "--plain", "--to",
+                              f"{PEER}:7777", f"to {address}")
+    equal(code, 0, f"plain send: {err}")
+    echo.expect(re.escape(repr(f"to {address}".encode())))
+    event = json.loads(p.expect(r'^(\{.*"message".*)').group(1))
+    equal((event["from"], event["text"]), (f"{PEER}:7777", "hello\x1b[1m"), "the message")
+    equal(p.wait(10), 0, "exit code")
+    echo.kill()

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Inbox: files that come in parcels, kept in a directory: whole and with the right hash, or not
+ * under their name. turn_inbox.c has the theory.
+ */
+#ifndef ADIT_CLI_TURN_INBOX_H
+#define ADIT_CLI_TURN_INBOX_H
+
+#include <limits.h>
+
+#include "base/addr.h"
+#include "base/loop.h"
+#include "cli/parcel.h"
+
+#define INBOX_SENDERS_MAX 64 /* files at once, one of each sender; then they are refused */
+#define INBOX_TEXT_MAX    256
+
+struct inbox;
+struct inbox_file; /* one that is coming in */
+
+struct inbox_result {
+    const char *name; /* as it is kept; lent */
+    uint64_t size, resumed, us;
+    const uint8_t *hash;
+};
+
+/* A directory that exists. NULL: why (INBOX_TEXT_MAX) says so. */
+struct inbox *inbox_new(struct loop *loop, const char *directory, char *why);
+void inbox_free(struct inbox *inbox); /* what is not complete stays, to be gone on with */
+
+/* A file is offered. 0, and *offset is what there is of it already; or a negative error, and why
+ * (INBOX_TEXT_MAX) is for the sender. */
+int inbox_offer(struct inbox *inbox, const struct addr *from, const struct parcel *offer,
+                uint64_t *offset, char *why);
+/* More of it. 0 or a negative error, and why; the file is given up then. */
+int inbox_data(struct inbox *inbox, const struct addr *from, const struct parcel *data, char *why);
+/* That was all: 0, and *result; or a negative error, and why. */
+int inbox_end(struct inbox *inbox, const struct addr *from, const struct parcel *end,
+              struct inbox_result *result, char *why);
+/* The sender is gone. What there is of its file stays; bytes of it, name lent until the next call:
+ * false: there was none. */
+bool inbox_lost(struct inbox *inbox, const struct addr *from, const char **name, uint64_t *bytes);
+/* The file of a sender: its name, size, and how much is there. False: none. */
+bool inbox_progress(const struct inbox *inbox, const struct addr *from, const char **name,
+                    uint64_t *size, uint64_t *at);
+
+#endif

@@ -1,0 +1,471 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Theory of operation
+ *
+ * Servers come from the command line or from a profile of the configuration; who we are, from the
+ * options and the environment, else from the profile, but only for servers that stand in it: what
+ * belongs to one server is not shown to another. Passwords and secrets are read from files
+ * (--password-file, --secret-file), the environment (ADIT_TURN_PASSWORD, ADIT_TURN_SECRET), or, for
+ * a user without either and at a terminal, asked for; never from the command line, which everybody
+ * on the machine can read.
+ */
+#include "cli/turn_session.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "crypto/tls_client.h"
+#include "egress/resolve.h"
+
+#define CLOSING_TURNS 10
+#define PROGRESS_US   (200 * MS_US)
+
+/* --- Who we are --- */
+
+struct turn_secrets {
+    char *user, *password, *secret;                         /* of the command line */
+    char *profile_user, *profile_password, *profile_secret; /* of the profile */
+    struct tls_authority *authority;
+};
+
+static char *password_ask(const char *user)
+{
+    struct termios old, quiet;
+    char *line = NULL;
+    size_t size = 0;
+
+    if (!isatty(STDIN_FILENO) || tcgetattr(STDIN_FILENO, &old) != 0)
+        return NULL;
+    fprintf(stderr, "password of %s: ", user);
+    quiet = old;
+    quiet.c_lflag &= ~(tcflag_t)ECHO;
+    tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet);
+    ssize_t len = getline(&line, &size, stdin);
+    tcsetattr(STDIN_FILENO, TCSAFLUSH, &old);
+    fputc('\n', stderr);
+    if (len <= 0) {
+        free(line);
+        return NULL;
+    }
+    line[strcspn(line, "\r\n")] = '\0';
+    return line;
+}
+
+static char *copy_of(const char *text)
+{
+    return text != NULL && text[0] != '\0' ? strdup(text) : NULL;
+}
+
+/* 0 or CLI_FAILURE, told. */
+static int secrets_of_options(const struct cli *cli, struct turn_secrets *s)
+{
+    const char *password_file = cli_value(cli, "password-file");
+    const char *secret_file = cli_value(cli, "secret-file");
+
+    s->user = copy_of(cli_value(cli, "user"));
+    if (password_file != NULL) {
+        s->password = turn_read_secret("--password-file", password_file);
+        if (s->password == NULL)
+            return CLI_FAILURE;
+    } else if (secret_file != NULL) {
+        s->secret = turn_read_secret("--secret-file", secret_file);
+        if (s->secret == NULL)
+            return CLI_FAILURE;
+    } else {
+        s->password = copy_of(getenv("ADIT_TURN_PASSWORD"));
+        if (s->password == NULL)
+            s->secret = copy_of(getenv("ADIT_TURN_SECRET"));
+    }
+    return 0;
+}
+
+static int secrets_of_profile(const struct config_turn *profile, struct turn_secrets *s)
+{
+    s->profile_user = copy_of(profile->user);
+    if (profile->password_file[0] != '\0')
+        s->profile_password = turn_read_secret("turn.password_file", profile->password_file);
+    if (profile->secret_file[0] != '\0')
+        s->profile_secret = turn_read_secret("turn.secret_file", profile->secret_file);
+    return (profile->password_file[0] != '\0' && s->profile_password == NULL) ||
+                   (profile->secret_file[0] != '\0' && s->profile_secret == NULL)
+               ? CLI_FAILURE
+               : 0;
+}
+
+static void secrets_free(struct turn_secrets *s)
+{
+    if (s == NULL)
+        return;
+    turn_free_secret(s->password);
+    turn_free_secret(s->secret);
+    turn_free_secret(s->profile_password);
+    turn_free_secret(s->profile_secret);
+    free(s->user);
+    free(s->profile_user);
+    tls_authority_free(s->authority);
+    free(s);
+}
+
+/* Options are stronger than the profile, which is only for its own servers. */
+static struct turn_login login_of(const struct turn_secrets *s, bool in_profile)
+{
+    struct turn_login login = {.user = s->user, .password = s->password, .secret = s->secret};
+
+    if (login.user == NULL && in_profile)
+        login.user = s->profile_user;
+    if (login.password == NULL && login.secret == NULL && in_profile) {
+        login.password = s->profile_password;
+        login.secret = s->profile_secret;
+    }
+    if (login.secret != NULL) {
+        login.id = login.user;
+        login.user = NULL;
+    }
+    if (login.password == NULL)
+        login.user = NULL;
+    return login;
+}
+
+/* --- Names --- */
+
+struct turn_names {
+    struct loop *loop;
+    struct resolver *resolver;
+};
+
+struct name_lookup {
+    struct lookup lookup;
+    stun_resolved_cb *done;
+    void *arg;
+    struct addr addrs[2 * RESOLVE_ADDRS_MAX];
+    size_t count;
+    int told;
+    enum answer why;
+};
+
+static void on_resolved(void *arg, int family, const struct addr *addrs, size_t count,
+                        enum answer why)
+{
+    struct name_lookup *lookup = arg;
+    size_t at = lookup->count;
+
+    /* IPv4 first: where IPv6 leads nowhere, UDP would notice late. */
+    if (family == AF_INET) {
+        memmove(lookup->addrs + count, lookup->addrs, lookup->count * sizeof(*addrs));
+        at = 0;
+    }
+    if (count > 0)
+        memcpy(lookup->addrs + at, addrs, count * sizeof(*addrs));
+    else if (lookup->told == 0 || why != ANSWER_NAME_NOT_FOUND)
+        lookup->why = why;
+    lookup->count += count;
+    if (++lookup->told < 2)
+        return;
+    lookup->done(lookup->arg, lookup->addrs, lookup->count,
+                 lookup->count > 0 ? NULL : answer_text(lookup->why));
+    free(lookup);
+}
+
+static void *names_start(void *owner, const char *name, stun_resolved_cb *done, void *arg)
+{
+    struct turn_names *names = owner;
+    struct name_lookup *lookup = calloc(1, sizeof(*lookup));
+
+    if (lookup == NULL)
+        return NULL;
+    lookup->done = done;
+    lookup->arg = arg;
+    lookup_init(&lookup->lookup);
+    if (resolve(names->resolver, &lookup->lookup, name, 0, on_resolved, lookup) == 0)
+        return lookup;
+    free(lookup);
+    return NULL;
+}
+
+static void names_cancel(void *owner, void *arg)
+{
+    struct name_lookup *lookup = arg;
+
+    (void)owner;
+    resolve_cancel(&lookup->lookup);
+    free(lookup);
+}
+
+/* --- Servers --- */
+
+static bool is_in(const struct config_strings *list, const char *text)
+{
+    for (size_t i = 0; i < list->count; i++)
+        if (strcmp(list->items[i], text) == 0)
+            return true;
+    return false;
+}
+
+static int add_server(struct turn_session *s, const char *text, bool in_profile)
+{
+    const char *why = "not understood";
+    struct turn_server *server = &s->servers[s->count];
+
+    if (s->count == TURN_SERVERS_MAX) {
+        cli_complain("more than %d servers", TURN_SERVERS_MAX);
+        return CLI_USAGE;
+    }
+    *server = (struct turn_server){.leg = LEG_OPTIONS_DEFAULT};
+    if (server_parse(text, &server->server, &why) != 0) {
+        cli_complain("server %.80s: %s", text, why);
+        return CLI_USAGE;
+    }
+    server->server.is_turn = true;
+    server->login = login_of(s->secrets, in_profile);
+    server->leg.resolver = (struct stun_resolver){names_start, names_cancel, s->names};
+    server->leg.authority = s->secrets->authority;
+    s->count++;
+    return 0;
+}
+
+/* 0 or an exit code, told. */
+static int choose_servers(struct turn_session *s, const struct config_turn *profile,
+                          char *const *servers, size_t count)
+{
+    bool chosen = count > 0;
+    int code = 0;
+
+    for (size_t i = 0; i < count && code == 0; i++)
+        code = add_server(s, servers[i], is_in(&profile->server, servers[i]));
+    for (size_t i = 0; i < s->cli->value_count && code == 0; i++) {
+        if (strcmp(s->cli->values[i].name, "server") != 0)
+            continue;
+        chosen = true;
+        code = add_server(s, s->cli->values[i].value,
+                          is_in(&profile->server, s->cli->values[i].value));
+    }
+    for (size_t i = 0; !chosen && i < profile->server.count && code == 0; i++)
+        code = add_server(s, profile->server.items[i], true);
+    if (code == 0 && s->count == 0) {
+        cli_complain("no TURN server is known; name one, as in turn:HOST?transport=tcp, or set "
+                     "turn.server in the configuration");
+        code = CLI_USAGE;
+    }
+    return code;
+}
+
+static const struct config_turn *choose_profile(const struct cli *cli)
+{
+    const char *name = cli_value(cli, "profile");
+    const struct config_turn *profile =
+        name != NULL ? config_turn_find(cli->config, name) : &cli->config->turn;
+
+    if (profile == NULL)
+        cli_complain("the configuration has no section [turn %.60s]", name);
+    return profile;
+}
+
+/* --- The session --- */
+
+static void on_signal(evutil_socket_t number, short what, void *arg)
+{
+    struct turn_session *s = arg;
+
+    (void)number, (void)what;
+    if (s->stopped || s->on_signal == NULL) {
+        loop_stop(s->loop);
+        return;
+    }
+    s->stopped = true;
+    s->on_signal(s->arg);
+}
+
+static int loop_begin(struct turn_session *s)
+{
+    static const int numbers[] = {SIGINT, SIGTERM};
+
+    s->loop = loop_new();
+    s->names = calloc(1, sizeof(*s->names));
+    if (s->loop == NULL || s->names == NULL)
+        goto fail;
+    s->names->loop = s->loop;
+    s->names->resolver = resolver_new(s->loop, NULL);
+    if (s->names->resolver == NULL)
+        goto fail;
+    for (int i = 0; i < 2; i++) {
+        s->signals[i] = evsignal_new(loop_base(s->loop), numbers[i], on_signal, s);
+        if (s->signals[i] == NULL || evsignal_add(s->signals[i], NULL) != 0)
+            goto fail;
+    }
+    return 0;
+fail:
+    cli_complain("no event loop: out of memory or descriptors");
+    return CLI_FAILURE;
+}
+
+int turn_session_open(struct turn_session *s, struct cli *cli, char *const *servers, size_t count)
+{
+    const struct config_turn *profile;
+    char why[TLS_CLIENT_TEXT_MAX];
+    int code;
+
+    s->cli = cli;
+    code = cli_load(cli, &cli->config);
+    if (code != 0)
+        return code;
+    log_init(cli_has(cli, "verbose") || cli_has(cli, "option")
+                 ? (enum log_level)cli->config->node.log
+                 : LOG_WARN);
+    profile = choose_profile(cli);
+    s->secrets = calloc(1, sizeof(*s->secrets));
+    if (profile == NULL || s->secrets == NULL)
+        return profile == NULL ? CLI_USAGE : CLI_FAILURE;
+    code = secrets_of_options(cli, s->secrets);
+    if (code == 0)
+        code = secrets_of_profile(profile, s->secrets);
+    if (code != 0)
+        return code;
+    s->secrets->authority = tls_authority_new(cli_value(cli, "ca-file"), why);
+    if (s->secrets->authority == NULL) {
+        cli_complain("%s", why);
+        return CLI_FAILURE;
+    }
+    if (s->secrets->user != NULL && s->secrets->password == NULL && s->secrets->secret == NULL)
+        s->secrets->password = password_ask(s->secrets->user);
+    code = loop_begin(s);
+    return code == 0 ? choose_servers(s, profile, servers, count) : code;
+}
+
+int turn_session_run(struct turn_session *s)
+{
+    if (loop_run(s->loop) != 0 && s->code == 0)
+        s->code = CLI_FAILURE;
+    return s->code;
+}
+
+void turn_session_stop(struct turn_session *s, int code)
+{
+    s->code = code;
+    loop_stop(s->loop);
+}
+
+void turn_session_close(struct turn_session *s)
+{
+    /* What was closed last ends in the turns that follow. */
+    for (int i = 0; s->loop != NULL && i < CLOSING_TURNS; i++)
+        loop_turn(s->loop, MS_US);
+    for (int i = 0; i < 2; i++)
+        if (s->signals[i] != NULL)
+            event_free(s->signals[i]);
+    if (s->names != NULL)
+        resolver_free(s->names->resolver);
+    free(s->names);
+    loop_free(s->loop);
+    secrets_free(s->secrets);
+}
+
+void turn_session_complain(struct turn_session *s, const char *text)
+{
+    if (!s->told)
+        cli_complain("%s", text);
+    s->told = true;
+}
+
+static void on_below_end(struct pipe *pipe, int why, void *arg)
+{
+    const struct turn_report *report = turn_pipe_report(pipe);
+
+    if (why != 0 && why != -ECANCELED)
+        turn_session_complain(arg, report->trouble != TURN_FINE ? report->text : err_text(why));
+}
+
+void turn_session_watch(struct turn_session *s, struct pipe *below)
+{
+    static const struct pipe_events events = {.end = on_below_end};
+
+    pipe_add_listener(below, &events, s);
+}
+
+/* --- Small things --- */
+
+int turn_session_family(const struct cli *cli, struct turn_request *request)
+{
+    const char *text = cli_value(cli, "family");
+
+    if (text == NULL)
+        return 0;
+    if (strcmp(text, "4") == 0) {
+        request->family = AF_INET;
+    } else if (strcmp(text, "6") == 0) {
+        request->family = AF_INET6;
+    } else if (strcmp(text, "both") == 0) {
+        request->both = true;
+    } else {
+        cli_complain("--family %.20s: 4, 6 or both", text);
+        return CLI_USAGE;
+    }
+    return 0;
+}
+
+void turn_print_text(const uint8_t *text, size_t len)
+{
+    bool is_terminal = isatty(STDOUT_FILENO);
+
+    for (size_t i = 0; i < len; i++) {
+        /* C1 controls come as 0xC2 0x80 to 0x9F. */
+        bool c1 = text[i] == 0xC2 && i + 1 < len && text[i + 1] >= 0x80 && text[i + 1] <= 0x9F;
+
+        if (is_terminal &&
+            ((text[i] < 0x20 && text[i] != '\t' && text[i] != '\n') || text[i] == 0x7F || c1))
+            printf("\\x%02x", text[i]);
+        else
+            putchar(text[i]);
+    }
+}
+
+const char *turn_rate(uint64_t bytes, uint64_t us, char buf[32])
+{
+    double rate = (double)bytes / ((double)(us > 0 ? us : 1) / 1e6);
+
+    if (rate >= 1e6)
+        snprintf(buf, 32, "%.1f MB/s", rate / 1e6);
+    else
+        snprintf(buf, 32, "%.1f kB/s", rate / 1e3);
+    return buf;
+}
+
+void turn_progress_begin(struct turn_progress *p, const char *what, uint64_t total, uint64_t at,
+                         uint64_t now_us)
+{
+    *p = (struct turn_progress){.what = what,
+                                .total = total,
+                                .start_at = at,
+                                .start_us = now_us,
+                                .shown = isatty(STDERR_FILENO)};
+}
+
+void turn_progress_tell(struct turn_progress *p, uint64_t at, uint64_t now_us)
+{
+    char rate[32];
+    double part, left;
+
+    if (!p->shown || now_us - p->told_us < PROGRESS_US)
+        return;
+    p->told_us = now_us;
+    part = p->total > 0 ? (double)at / (double)p->total : 1;
+    left = at > p->start_at ? (double)(p->total - at) / (double)(at - p->start_at) *
+                                  (double)(now_us - p->start_us) / 1e6
+                            : 0;
+    fprintf(stderr, "\r%.60s: %3.0f %%, %.1f of %.1f MB, %s, %.0f s left\033[K", p->what,
+            part * 100, (double)at / 1e6, (double)p->total / 1e6,
+            turn_rate(at - p->start_at, now_us - p->start_us, rate), left);
+}
+
+void turn_progress_end(struct turn_progress *p)
+{
+    if (p->shown && p->told_us != 0)
+        fprintf(stderr, "\r\033[K");
+    p->shown = false;
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the verbs under `adit turn' that speak to servers share: which servers, who we are there, a
+ * loop that names are looked up in, and an end by signal.
+ */
+#ifndef ADIT_CLI_TURN_SESSION_H
+#define ADIT_CLI_TURN_SESSION_H
+
+#include "cli/turn.h"
+#include "stun/turn_pipe.h"
+
+struct turn_session {
+    struct cli *cli;
+    struct loop *loop;
+    struct turn_server servers[TURN_SERVERS_MAX]; /* what they point to is the session's */
+    size_t count;
+    int code;                     /* the verb's exit code */
+    bool stopped;                 /* by a signal */
+    bool told;                    /* why it goes wrong */
+    void (*on_signal)(void *arg); /* the first signal; a second one ends the loop */
+    void *arg;
+    struct turn_secrets *secrets;
+    struct turn_names *names;
+    struct event *signals[2];
+};
+
+/* Chooses the servers: `servers` if there are any, else those of --server, else those of the
+ * profile
+ * (--profile, or the configuration's [turn]); a loop, with our signals. 0 or an exit code, told. To
+ * be closed in any case. */
+int turn_session_open(struct turn_session *session, struct cli *cli, char *const *servers,
+                      size_t count);
+/* Runs the loop until turn_session_stop(); the exit code. */
+int turn_session_run(struct turn_session *session);
+void turn_session_stop(struct turn_session *session, int code);
+void turn_session_close(struct turn_session *session);
+
+/* A complaint, unless there was one. */
+void turn_session_complain(struct turn_session *session, const char *text);
+/* Has the end of a TURN pipe told in words, where nobody asked for it. */
+void turn_session_watch(struct turn_session *session, struct pipe *below);
+
+/* What --family asks of a server. 0 or CLI_USAGE, told. */
+int turn_session_family(const struct cli *cli, struct turn_request *request);
+/* Text from elsewhere, as a terminal may have it: control characters are escaped when standard
+ * output is one. */
+void turn_print_text(const uint8_t *text, size_t len);
+
+/* Progress on standard error, where that is a terminal. */
+struct turn_progress {
+    const char *what;
+    uint64_t total, start_at, start_us, told_us; /* total UINT64_MAX: not known */
+    bool shown;
+};
+void turn_progress_begin(struct turn_progress *progress, const char *what, uint64_t total,
+                         uint64_t at, uint64_t now_us);
+void turn_progress_tell(struct turn_progress *progress, uint64_t at, uint64_t now_us);
+/* Clears the line. */
+void turn_progress_end(struct turn_progress *progress);
+/* "12.3 MB/s" */
+const char *turn_rate(uint64_t bytes, uint64_t us, char buf[32]);
+
+#endif
