@@ -24,7 +24,7 @@
 
 #define RING_MIN       64
 #define BURST_BYTES    (28 * 1024)
-#define BURST_US       2000
+#define BURST_US       10000
 #define PROBE_US       (200 * MS_US)
 #define REORDER_MIN_US (1 * MS_US)
 #define TIMEOUT_MAX_US (2 * SEC_US)

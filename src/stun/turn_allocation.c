@@ -22,7 +22,7 @@
  * came back for three round trips (half a second at least), after a second of silence while there
  * was data in the last half minute, and after 15 s else, which also keeps the NAT's mapping. Probes
  * are repeated every quarter of a second or one and a half round trips; if none is answered for one
- * and a half seconds (six round trips; two seconds on streams), the server is `silent`. The
+ * and a half seconds (six round trips), the server is `silent`. The
  * allocation is not given up then, since it may be our network that is gone: that is for the owner
  * to decide (turn_servers.c seeks another), and asking goes on every second until something is
  * heard or the lifetime is over.
@@ -57,7 +57,6 @@
 #define PROBE_MIN_US       (250 * MS_US)
 #define PROBE_SLOW_US      SEC_US
 #define DEAD_MIN_US        (1500 * MS_US)
-#define DEAD_STREAM_MIN_US (2000 * MS_US)
 #define MOVE_EVERY_US      (2 * SEC_US)
 #define STUCK_STREAM_US    (5 * SEC_US)
 
@@ -605,8 +604,7 @@ static uint64_t quiet_limit(const struct turn_allocation *a)
 
 static uint64_t dead_limit(const struct turn_allocation *a)
 {
-    return at_least(a->to.server.transport == SERVER_UDP ? DEAD_MIN_US : DEAD_STREAM_MIN_US,
-                    rtt(a) * 6);
+    return at_least(DEAD_MIN_US, rtt(a) * 6);
 }
 
 /* When liveness has something to do next. */
