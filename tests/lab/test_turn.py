@@ -4,7 +4,7 @@
 import re
 import time
 
-from harness import Failure, check, equal
+from harness import Failure, await_true, check, equal
 from lab import Link, Nat, lab_test
 from turn import Chat, Client, Coturn, random_file
 
@@ -16,6 +16,10 @@ def two(lab, nat=SYMMETRIC, link=None):
     """Hosts at two sites."""
     return [lab.site(name, nat=Nat(nat) if nat else None, link=link).host(name)
             for name in ("anna", "bert")]
+
+
+def rate_of(out):
+    return re.search(r"[\d.]+ [kM]B/s", out).group(0)
 
 
 def file_bytes(lab):
@@ -41,11 +45,117 @@ def legs(lab):
         listener.p.expect(": after$")
         other.send(back.address, "and the other way")
         back.p.expect(": and the other way$")
-        rate = re.search(r"[\d.]+ [kM]B/s", out).group(0)
         lab.note(f"{here[0]}/IPv{here[1]} to {there[0]}/IPv{there[1]}"
-                 + (", relayed by IPv6" if more else "") + f": {rate}")
+                 + (", relayed by IPv6" if more else "") + f": {rate_of(out)}")
         for p in (listener, back):
             p.stop()
+
+
+@lab_test("turn: past the lifetimes of nonces and allocations no message is lost", timeout=60)
+def lifetimes(lab):
+    server = Coturn(lab, "turn", "stale-nonce=2", "max-allocate-lifetime=4")
+    one, other = (Client(h, server.uri()) for h in two(lab))
+    chats = []
+    for plain in ([], ["--plain"]):
+        for here, there in ((one, other), (other, one)):
+            listener = there.listen(*plain)
+            lines = here.lines(listener.address, *plain)
+            lines.put("hello")
+            listener.p.expect(" hello$")
+            chats.append(Chat(lines, listener, f"{here.host.name}{len(plain)}", step=0.1))
+    time.sleep(10)
+    count = [chat.finish() for chat in chats]
+    stale, refreshed = server.logged("438"), server.logged("refreshed")
+    check(stale >= 4 and refreshed >= 8, f"{stale} stale nonces, {refreshed} refreshed")
+    lab.note(f"{sum(count)} messages, {stale} stale nonces, {refreshed} refreshed")
+
+
+@lab_test("turn: loss, reordering, duplication: everything once and in order", timeout=90)
+def bad_line(lab):
+    server = Coturn(lab)
+    bad = Link(loss=10, reorder=10, duplicate=10, delay=10, rate="100m")
+    one, other = (Client(h, server.uri()) for h in two(lab, link=bad))
+    listener, back = other.listen(), one.listen()
+    lines = one.lines(listener.address)
+    lines.put("hello")
+    listener.p.expect(" hello$", 30)
+    chat, fast = (Chat(lines, listener, name, step) for name, step in (("one", 0), ("many", 0.01)))
+    delays = sorted(chat.delay() for _ in range(50))
+    path, digest = random_file(lab.t, file_bytes(lab) // 4)
+    out, _ = other.send(back.address, path)
+    back.has("data", digest)
+    chat.finish()
+    lab.note(f"a message took {1e3 * delays[25]:.0f} ms (median), {1e3 * delays[-1]:.0f} ms at "
+             f"most; {fast.finish()} messages; a file with {rate_of(out)}")
+
+
+@lab_test("turn: a server is killed and started again in mid transfer", timeout=90)
+def restart(lab):
+    servers = [Coturn(lab, name) for name in ("one", "two")]
+    hosts = two(lab, link=Link(rate="50m"))
+    one, other = (Client(h, s.uri()) for h, s in zip(hosts, servers, strict=True))
+    listener = other.listen("--accept", servers[0].place.address())
+    path, digest = random_file(lab.t, file_bytes(lab))
+    sender = one.sender(listener.address, path)
+    listener.await_part(2_000_000)
+    lab.note(f"server away for {lab.timed(servers[0].restart):.2f} s")
+    listener.has("data", digest)
+    equal(sender.wait(20), 0, "exit code of turn send")
+
+
+@lab_test("turn: the second server takes over when the first dies", timeout=90)
+def fail_over(lab):
+    servers = [Coturn(lab, name, link=Link(delay=1)) for name in ("one", "two", "three")]
+    hosts = two(lab, link=Link(rate="50m"))
+    for how in ("killed", "unplugged"):
+        one = Client(hosts[0], servers[0].uri(), servers[1].uri())
+        other = Client(hosts[1], servers[2].uri())
+        listener = other.listen(*(x for s in servers[:2] for x in ("--accept", s.place.address())))
+        path, digest = random_file(lab.t, file_bytes(lab), how)
+        moved = one.listen("--plain")
+        sender = one.sender(listener.address, path)
+        listener.await_part(2_000_000)
+        began = time.monotonic()
+        if how == "killed":
+            servers[0].kill()
+        else:
+            servers[0].place.wire.cut()
+        moved.p.expect("^address: " + re.escape(servers[1].place.bracketed()))
+        took = time.monotonic() - began
+        had = listener.part()
+        await_true(lambda: listener.part() > had or not sender.running(), "the file goes on", 20)
+        check(sender.running(), sender.log.text())
+        again = time.monotonic() - began
+        listener.has(how, digest)
+        equal(sender.wait(20), 0, "exit code of turn send")
+        check(took < 3 * lab.slow, f"{how}: a new address after {took:.2f} s")
+        lab.note(f"{how}: a new address after {took:.2f} s, the file went on after {again:.2f} s")
+        for p in (listener, moved):
+            p.stop()
+        if how == "killed":
+            servers[0].start()
+
+
+@lab_test("turn: a NAT forgets in mid transfer", timeout=90)
+def flushed(lab):
+    server = Coturn(lab)
+    hosts = two(lab, link=Link(rate="50m"))
+    for leg in ("udp", "tcp"):
+        one, other = (Client(h, server.uri(leg)) for h in hosts)
+        listener = other.listen()
+        path, digest = random_file(lab.t, file_bytes(lab), leg)
+        sender = one.sender(listener.address, path)
+        listener.await_part(2_000_000)
+        began = time.monotonic()
+        hosts[0].sites[0].flush()
+        time.sleep(0.1)
+        had = listener.part()
+        await_true(lambda: listener.part() > had or not sender.running(), "the file goes on", 40)
+        check(sender.running(), sender.log.text())
+        lab.note(f"{leg}: went on after {time.monotonic() - began:.2f} s")
+        listener.has(leg, digest)
+        equal(sender.wait(20), 0, "exit code of turn send")
+        listener.stop()
 
 
 @lab_test("turn: soak: no message is lost in 25 minutes of the usual lifetimes", long=True,

@@ -169,14 +169,15 @@ class Lines:
 
 
 class Chat:
-    """Numbered messages through one Lines to one Listener, one each `step' seconds, from a thread;
-    all must come, once and in order."""
+    """Numbered messages through one Lines to one Listener, one each `step' seconds, from a thread
+    (0: one for each delay()); all must come, once and in order."""
 
     def __init__(self, lines, listener, name, step=1.0):
         self.lines, self.listener, self.name, self.step = lines, listener, name, step
         self.sent, self.fault, self.over = 0, None, threading.Event()
         self.thread = threading.Thread(target=self.run, daemon=True)
-        self.thread.start()
+        if step:
+            self.thread.start()
 
     def run(self):
         try:
@@ -186,6 +187,14 @@ class Chat:
         except (Failure, OSError) as e:
             self.fault = e
 
+    def delay(self):
+        """Seconds that the last message took; the next one is sent when it is there."""
+        self.sent += 1
+        began = time.monotonic()
+        self.lines.put(f"{self.name} {self.sent} {began:.6f}")
+        self.listener.p.expect(f" {self.name} {self.sent} ", 30)
+        return time.monotonic() - began
+
     def numbers(self):
         words = [line.split() for line in self.listener.p.out.lines]
         return [int(w[2]) for w in words if len(w) == 4 and w[1] == self.name]
@@ -193,7 +202,8 @@ class Chat:
     def finish(self, seconds=30):
         """Asserts it; how many there were."""
         self.over.set()
-        self.thread.join()
+        if self.step:
+            self.thread.join()
         if self.fault:
             raise self.fault
         await_true(lambda: self.sent in self.numbers()[-1:], f"{self.name}: the last message "
