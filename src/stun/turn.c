@@ -93,6 +93,20 @@ void turn_report_make(struct turn_report *report, enum turn_trouble trouble, uns
     va_end(args);
 }
 
+#define DATE_MAX 40
+
+/* A time for people. */
+static const char *date_of(uint64_t seconds, char buf[DATE_MAX])
+{
+    time_t when = (time_t)seconds;
+    struct tm tm;
+
+    if (seconds > INT32_MAX || gmtime_r(&when, &tm) == NULL ||
+        strftime(buf, DATE_MAX, "%Y-%m-%d at %H:%M:%S UTC", &tm) == 0)
+        snprintf(buf, DATE_MAX, "time %llu", (unsigned long long)seconds);
+    return buf;
+}
+
 /* When a time-limited user runs out; 0: it is no such user. */
 static uint64_t user_expiry(const char *user)
 {
@@ -109,6 +123,7 @@ static void report_login(struct turn_report *report, unsigned method, unsigned c
                          const char *where, const struct credentials *credentials, uint64_t now_s)
 {
     uint64_t expiry = credentials->set ? user_expiry(credentials->user) : 0;
+    char date[DATE_MAX];
 
     if (!credentials->set)
         turn_report_make(report, TURN_NO_LOGIN, method, code,
@@ -116,9 +131,9 @@ static void report_login(struct turn_report *report, unsigned method, unsigned c
                          where);
     else if (expiry && expiry <= now_s)
         turn_report_make(report, TURN_EXPIRED_LOGIN, method, code,
-                         "the time-limited credentials for %s ran out %llu s ago: get new ones, or "
-                         "set this machine's clock",
-                         where, (unsigned long long)(now_s - expiry));
+                         "the time-limited credentials for %s ran out on %s: get new ones, or set "
+                         "this machine's clock",
+                         where, date_of(expiry, date));
     else
         turn_report_make(report, TURN_WRONG_LOGIN, method, code,
                          "%s does not accept user \"%.64s\" with this password: check both, and, "
@@ -201,7 +216,8 @@ void turn_report_error(struct turn_report *report, unsigned method, const struct
         return;
     case STUN_FAMILY_NOT_SUPPORTED:
         turn_report_make(report, TURN_NO_FAMILY, method, code,
-                         "%s has no relayed addresses of this family: ask for the other one",
+                         "%s has no relayed addresses of the family asked for, IPv4 or IPv6: ask "
+                         "for the other one",
                          where);
         return;
     case STUN_TRANSPORT_NOT_SUPPORTED:
