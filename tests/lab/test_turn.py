@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: MIT
 """TURN: two clients behind NATs, and real servers that die, forget, refuse and expire."""
 
+import base64
+import hmac
+import json
 import re
 import time
 
-from harness import Failure, await_true, check, equal
+from harness import Failure, await_true, check, equal, need
 from lab import Link, Nat, lab_test
-from turn import Chat, Client, Coturn, random_file
+from turn import PASSWORD, USER, Chat, Client, Coturn, capturing, random_file
 
 SYMMETRIC = "apd/apd/random"
 SOAK_MINUTES = 25
@@ -156,6 +159,84 @@ def flushed(lab):
         listener.has(leg, digest)
         equal(sender.wait(20), 0, "exit code of turn send")
         listener.stop()
+
+
+def of_secret(lab, secret, until):
+    """A login by time-limited credentials as a web service gives them out."""
+    user = f"{until}:anna"
+    made = hmac.new(secret.encode(), user.encode(), "sha1").digest()
+    password = lab.t.write(f"password-{until}", base64.b64encode(made).decode())
+    return ["--user", user, "--password-file", password]
+
+
+@lab_test("turn: what goes wrong is told, and what to do", timeout=120)
+def troubles(lab):
+    host, other = two(lab)
+    server = Coturn(lab, "turn", "denied-peer-ip=44.128.99.99", tls=True)
+    web = Coturn(lab, "web", "use-auth-secret", "static-auth-secret=of the lab", user=None)
+    no_relay = Coturn(lab, "tcponly", "no-udp-relay")
+    four = Coturn(lab, "four", "user-quota=1", families=(4,))
+    secret = lab.t.write("secret", "of the lab\n")
+    wrong = ["--user", "alice", "--password-file", lab.t.write("wrong", "wrong")]
+    peer, faults = "44.128.98.98:1", []
+    other.sites[0].wire.set({"block": "udp"})
+    blocked = Client(other, server.uri())
+    slow = blocked.sender(peer, "hello")
+
+    def fails(what, client, words, *argv, verb="send"):
+        code, out, err = client.run(verb, *argv)
+        missing = [w for w in words if w not in err]
+        if code != 1 or missing or PASSWORD in err:
+            faults.append(f"{what}: exit code {code}, without {missing}: {err.strip()}{out}")
+
+    to = ("--to", peer, "--plain", "hello")
+    fails("wrong password", Client(host, server.uri(), login=wrong),
+          ["does not accept user \"alice\"", "check"], *to)
+    fails("expired", Client(host, web.uri(), login=of_secret(lab, "of the lab", 1700000000)),
+          ["ran out", "2023-11-14", "clock"], *to)
+    fails("another secret", Client(host, web.uri(), login=of_secret(lab, "other", 2000000000)),
+          ["2000000000:anna"], *to)
+    client = Client(host, web.uri(), login=["--user", "anna", "--secret-file", secret])
+    client.listen().stop()
+    client = Client(host, web.uri(), login=of_secret(lab, "of the lab", 2000000000))
+    client.listen().stop()
+    client = Client(host, four.uri())
+    first = client.listen()
+    fails("quota", client, ["user \"alice\"", "allocations"], *to)
+    first.stop()
+    four.p.expect("delete: realm=", 20)  # coturn takes its time for it
+    client.listen().stop()
+    four.p.expect("delete: realm=", 20)
+    fails("no IPv6", client, ["IPv6"], "--family", "6", verb="listen")
+    client = Client(host, server.uri(), ca=server.ca)
+    fails("forbidden peer", client, ["44.128.99.99", "not"], "--to", "44.128.99.99:1", "hello")
+    fails("no UDP relay", Client(host, no_relay.uri()), ["UDP"], *to)
+    fails("wrong authority", Client(host, server.uri("tls")), ["certificate"], *to)
+    host.sites[0].wire.set({"allow.tcp": "443", "blocked": "rst"})
+    fails("TCP refused", Client(host, server.uri("tcp")), ["refused"], *to)
+    slow.expect_log("does not answer.*try TCP or TLS", 30)
+    equal(slow.wait(), 1, "exit code without UDP")
+    Client(other, server.uri("tcp")).listen().stop()
+    check(not faults, "\n".join(faults))
+
+
+@lab_test("turn: a capture of a session of coturn's own client is decoded to the last attribute")
+def decoded(lab):
+    program = need("turnutils_uclient")
+    server, host = Coturn(lab), two(lab)[0]
+    file = lab.t.path("session.pcap")
+    capture = capturing(host, file)
+    host.ns.run(program, "-u", USER, "-w", PASSWORD, "-y", "-n", "3", "-m", "1", "-c",
+                server.place.address())
+    Client(host, server.uri()).listen().stop()
+    capture.kill()
+    events = [json.loads(line) for line in lab.t.adit(
+        "turn", "decode", "-c", "/dev/null", "--json", "--password-file",
+        lab.t.write("password", PASSWORD), file)[1].splitlines()]
+    summary = events.pop()["summary"]
+    check(all(e["clear"] and not e["problems"] for e in events), "something is unknown")
+    check(summary["requests"] > 8 and summary["unclear"] == 0, summary)
+    lab.note(f"{len(events)} packets, {summary['requests']} requests")
 
 
 @lab_test("turn: soak: no message is lost in 25 minutes of the usual lifetimes", long=True,

@@ -5,6 +5,7 @@ as users call it."""
 import hashlib
 import os
 import subprocess
+import sys
 import threading
 import time
 
@@ -22,6 +23,18 @@ echo "subjectAltName=IP:{ip4},IP:{ip6},DNS:{name}.lab" >{name}.ext
 openssl x509 -req -in {name}.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 \
     -extfile {name}.ext -out {name}.crt
 """
+CAPTURE = """
+import socket, struct, sys, time
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+s.setsockopt(socket.SOL_SOCKET, 33, 32 << 20)
+s.bind((sys.argv[2], 0))
+f = open(sys.argv[1], "wb", 0)
+f.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 1))
+print("ready", flush=True)
+while True:
+    data, now = s.recv(262144), time.time()
+    f.write(struct.pack("<IIII", int(now), int(now % 1 * 1e6), len(data), len(data)) + data)
+"""
 
 
 class Coturn:
@@ -29,15 +42,17 @@ class Coturn:
     TLS on 5349 by a certificate of the lab's own authority `ca'. options: long ones, without "--";
     user: (name, password), or None for options of one's own."""
 
-    def __init__(self, lab, name="turn", *options, tls=False, user=(USER, PASSWORD), link=None):
+    def __init__(self, lab, name="turn", *options, tls=False, user=(USER, PASSWORD), link=None,
+                 families=None):
         self.lab, self.t = lab, lab.t
         self.program, self.place = need("turnserver"), lab.place(name, link)
+        self.families = families or lab.families
         lines = ["realm=lab", "lt-cred-mech", "fingerprint", "no-cli", "verbose", "simple-log",
                  "log-file=stdout", "no-dtls", "relay-threads=1",
                  f"pidfile={lab.t.path(name + '.pid')}", f"userdb={lab.t.path(name + '.db')}"]
         if user:
             lines.append(f"user={user[0]}:{user[1]}")
-        for family in lab.families:
+        for family in self.families:
             lines += [f"listening-ip={self.place.address(family)}",
                       f"relay-ip={self.place.address(family)}"]
         self.ca = None
@@ -55,7 +70,7 @@ class Coturn:
 
     def start(self):
         self.p = self.t.spawn(self.place.name, self.program, "-c", self.conf, ns=self.place.ns)
-        for family in self.lab.families:
+        for family in self.families:
             at = f"{self.place.bracketed(family)}:3478".encode()
             await_true(lambda at=at: self.listens(at), "coturn's ports", 20)
 
@@ -225,3 +240,11 @@ def random_file(t, size, name="data"):
             f.write(block)
             size -= len(block)
     return t.path(name), digest.hexdigest()
+
+
+def capturing(host, file):
+    """A running capture of what passes a host's first interface, to a pcap file."""
+    p = host.t.spawn("capture", sys.executable, "-c", CAPTURE, file, host.device(host.sites[0]),
+                     ns=host.ns)
+    p.expect("^ready$")
+    return p
