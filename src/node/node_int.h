@@ -64,18 +64,19 @@ struct node_peer {
     uint8_t hello_count;
     struct addr hello_addrs[HELLO_ADDRS_MAX]; /* where it said it listens */
     size_t found_count;
-    struct addr found[MESSAGE_ADDRS_MAX];     /* where it said by signalling that it is */
-    struct addr seen;                         /* remote address of the last path */
-    struct addr worked;                       /* that of the last path that we dialled */
-    bool is_carrier;   /* its session carries signalling */
-    uint64_t asked_at; /* when its question was last followed */
+    struct addr found[MESSAGE_ADDRS_MAX]; /* where it said by signalling that it is */
+    struct addr seen;                     /* remote address of the last path */
+    struct addr worked;                   /* that of the last path that we dialled */
+    bool is_carrier;                      /* its session carries signalling */
+    uint64_t asked_at;                    /* when its question was last followed */
     /* What it said when it did not want us. */
     bool is_refused;
     uint64_t refused_at;
     char refusal[CLOSE_TEXT_MAX + 1]; /* also why the last session ended; "": nothing to tell */
-    struct timer trouble;         /* looks whether there is a reason to tell (trouble.c) */
-    uint64_t hopeless_at;         /* when nobody answered for it last; 0: never */
-    uint64_t told[TROUBLE_TEXTS]; /* hashes of those told since the last path */
+    struct timer trouble;             /* looks whether there is a reason to tell (trouble.c) */
+    uint64_t missed_since;            /* while that is set */
+    uint64_t hopeless_at;             /* when nobody answered for it last; 0: never */
+    uint64_t told[TROUBLE_TEXTS];     /* hashes of those told since the last path */
     uint32_t told_next;
 };
 
@@ -128,7 +129,7 @@ struct node {
     uint64_t streams_served, streams_refused;
     uint64_t refusals, refusal_told_at; /* of those who ask by brokers */
     bool stopping;
-    char trouble[TROUBLE_TEXT_MAX]; /* for node_peer_trouble() */
+    char trouble[TROUBLE_TEXT_MAX];                   /* for node_peer_trouble() */
     char why[TROUBLE_TEXT_MAX + NODE_LABEL_MAX + 16]; /* for the outlet */
     struct timer expiry; /* the next admission that ends by itself (admission.c) */
     struct timer stop_timer;
@@ -248,8 +249,8 @@ struct ways {
     struct route *routes;
     size_t count;
 };
-/* Those of a configuration, with their peers taken into use, to be used or dropped. 0, or a negative
- * error and errbuf. */
+/* Those of a configuration, with their peers taken into use, to be used or dropped. 0, or a
+ * negative error and errbuf. */
 int routes_plan(struct node *node, const struct config *config, struct ways *ways, char *errbuf,
                 size_t errlen);
 void routes_use(struct node *node, struct ways *ways); /* instead of those that there are */
@@ -283,7 +284,7 @@ void standby_settle(struct node_peer *peer, unsigned slot, enum scheduler_verdic
                     const char *text);
 /* Rank of a path in its session. */
 int standby_rank(const struct node_peer *peer, struct pipe *pipe, int strategy_rank);
-bool standby_is_best(int rank); /* among those of one strategy */
+bool standby_is_best(int rank);                               /* among those of one strategy */
 int standby_review(void *peer, const struct path_info *path); /* session_review_cb */
 
 /* lookup.c: names for strategies. */

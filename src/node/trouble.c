@@ -13,13 +13,14 @@
  *
  * Whoever started a gateway and is not at `adit status' reads the log: while a peer that we use has
  * no path, one warning tells each reason: at once when it is a refusal, else after
- * TROUBLE_FIRST_US, or TROUBLE_ASKED_US where somebody might answer by a broker. The same reason is
- * not repeated before a path was there again; as several addresses fail in turns, the last
- * TROUBLE_TEXTS reasons are remembered, by their hashes.
+ * TROUBLE_FIRST_US, or TROUBLE_ASKED_US where somebody might still answer by a broker. The same
+ * reason is not repeated before a path was there again; as several addresses fail in turns, the
+ * last TROUBLE_TEXTS reasons are remembered, by their hashes.
  *
  * Streams that wait for a path are given up before their time (path.connect_wait) when connecting
  * directly has failed and nobody answers by a broker, or none can be reached: their users are
- * better served by the reason.
+ * better served by the reason. That is looked at from TROUBLE_FIRST_US on; who comes later waits
+ * TROUBLE_WAITED_US.
  */
 #include <stdio.h>
 #include <string.h>
@@ -30,8 +31,8 @@
 
 #define TROUBLE_FIRST_US  (2500 * MS_US)
 #define TROUBLE_ASKED_US  (SIGNAL_SILENCE_US + SEC_US)
-#define TROUBLE_CHECK_US  SEC_US
-#define TROUBLE_WAITED_US (2500 * MS_US)
+#define TROUBLE_CHECK_US  (500 * MS_US)
+#define TROUBLE_WAITED_US SEC_US /* a peer that is back is found sooner */
 
 static size_t broker_count(const struct node *node)
 {
@@ -111,6 +112,12 @@ static void tell(struct node_peer *peer)
     log_warn("event=no-path-to-exit peer=%s why=\"%s\"", peer->label, text);
 }
 
+/* How long after it was first missed the reason is worth a warning: somebody may still answer. */
+static uint64_t tell_after(const struct node_peer *peer)
+{
+    return broker_count(peer->node) ? TROUBLE_ASKED_US : TROUBLE_FIRST_US;
+}
+
 static bool is_missed(const struct node_peer *peer)
 {
     return peer->is_exit && !peer->node->stopping &&
@@ -132,11 +139,15 @@ static bool is_hopeless(const struct node_peer *peer)
 static void on_trouble(void *arg)
 {
     struct node_peer *peer = arg;
+    uint64_t missed = loop_now(peer->node->loop) - peer->missed_since;
+    bool hopeless;
 
     if (!is_missed(peer))
         return;
-    tell(peer);
-    if (peer->session && is_hopeless(peer))
+    hopeless = is_hopeless(peer);
+    if (hopeless || missed >= tell_after(peer))
+        tell(peer);
+    if (peer->session && hopeless)
         session_fail_waiting(peer->session, TROUBLE_WAITED_US);
     timer_set_in(peer->node->loop, &peer->trouble, TROUBLE_CHECK_US);
 }
@@ -156,9 +167,10 @@ void trouble_update(struct node_peer *peer)
     }
     if (node_peer_is_refused(peer))
         tell(peer);
-    if (!timer_is_set(&peer->trouble))
-        timer_set_in(peer->node->loop, &peer->trouble,
-                     broker_count(peer->node) ? TROUBLE_ASKED_US : TROUBLE_FIRST_US);
+    if (!timer_is_set(&peer->trouble)) {
+        peer->missed_since = loop_now(peer->node->loop);
+        timer_set_in(peer->node->loop, &peer->trouble, TROUBLE_FIRST_US);
+    }
 }
 
 void trouble_end(struct node_peer *peer)
