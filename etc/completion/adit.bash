@@ -33,7 +33,7 @@ _adit()
         return
         ;;
     --uses | --expires | --admit-for | --for | --address | -n | --count | -i | --interval | -W | \
-        --timeout | --hex | --user | --server | --profile | --accept | --to)
+        --timeout | --hex | --user | --server | --profile | --accept | --to | --time)
         return
         ;;
     --family)
@@ -67,9 +67,9 @@ _adit()
     ping) own="--count --interval --timeout --until-direct --json" words=$(_adit_peers) ;;
     turn)
         own="--json --hex --live --all --brief --server --profile --user --password-file \
-            --secret-file --ca-file --family --accept --output --once --to --text --plain"
+            --secret-file --ca-file --family --accept --output --once --to --text --plain --time"
         if [[ $prev == turn ]]; then
-            words="decode listen send"
+            words="probe decode listen send"
         else
             compopt -o filenames
             words=$(compgen -f -- "$cur")

@@ -6,6 +6,8 @@ adit_SOURCES += \
 	src/cli/status.c src/cli/ticket.c src/cli/tickets.c \
 	src/cli/turn.c src/cli/turn.h src/cli/turn_decode.c src/cli/turn_live.c src/cli/turn_print.c \
 	src/cli/turn_inbox.c src/cli/turn_inbox.h src/cli/turn_listen.c src/cli/turn_send.c \
+	src/cli/turn_advice.c src/cli/turn_flow.c src/cli/turn_probe.c src/cli/turn_probe.h \
+	src/cli/turn_probe_print.c src/cli/turn_probe_run.c \
 	src/cli/turn_session.c src/cli/turn_session.h
 
 libadit_a_SOURCES += src/cli/parcel.c src/cli/parcel.h

@@ -73,13 +73,14 @@ static const struct cli_option turn_options[] = {
     {0, "all", NULL, "decode: other traffic too"},
     {0, "brief", NULL, "decode: one line for each packet"},
     {'j', "json", NULL, "one JSON object a line"},
-    {0, "server", "URI", "listen, send: a server, as in turn:HOST?transport=tcp (repeatable)"},
+    {0, "server", "URI", "a server, as in turn:HOST?transport=tcp (repeatable)"},
     {0, "profile", "NAME", "those of the configuration's [turn NAME], not of [turn]"},
     {0, "user", "NAME", "the user at the servers"},
     {0, "password-file", "FILE", "and the password (decode: to verify integrities)"},
     {0, "secret-file", "FILE", "or the secret that time-limited credentials are made of"},
     {0, "ca-file", "FILE", "certificates of the authorities to believe (default: the system's)"},
     {0, "family", "4|6|both", "family of the relayed address"},
+    {0, "time", "DURATION", "probe: how long throughput is measured (default 2s; 0: not)"},
     {0, "accept", "IP", "listen: who may send to us (repeatable; default: the same server)"},
     {0, "output", "DIR", "listen: where files are kept (default: here)"},
     {0, "once", NULL, "listen: end after one message or file"},
@@ -144,9 +145,12 @@ const struct cli_verb cli_verbs[] = {
     {"ping", "PEER", "round trips to a peer, over every path", ping_run, ping_options, 1, 1,
      "The running process probes; where there is no path, it looks for one first. Exit status: 0\n"
      "if anything was answered (--until-direct: by a path that is no relay), else 1.\n"},
-    {"turn", "decode [FILE] | listen | send [FILE|MESSAGE...]",
-     "a TURN toolbox: message decoder, message and file transfer", turn_run, turn_options, 1,
+    {"turn", "probe [SERVER...] | decode [FILE] | listen | send [FILE|MESSAGE...]",
+     "a TURN toolbox: server check, message decoder, message and file transfer", turn_run, turn_options, 1,
      CLI_VALUES_MAX,
+     "probe asks servers what they offer and refuse, over UDP, TCP and TLS, by IPv4 and IPv6, measures\n"
+     "what they relay, and says what is wrong and what to do. SERVER is HOST[:PORT] or a URI. Exit\n"
+     "status: 0 if a relay can work, else 1.\n\n"
      "decode tells every STUN and TURN message in words: those of a capture (pcap, pcapng), of hex\n"
      "in any form, or live; which answers which, and after how long. FILE may be -, standard input.\n"
      "Exit status: 0, or 1 if something in them is unknown or malformed.\n\n"

@@ -22,6 +22,7 @@ static const struct turn_verb {
     const char *options; /* with blanks around each */
 } turn_verbs[] = {
     {"decode", turn_decode_run, " hex live all brief json user password-file secret-file "},
+    {"probe", turn_probe_run, LOGIN_OPTIONS " time json "},
     {"listen", turn_listen_run, LOGIN_OPTIONS " accept output plain once family json "},
     {"send", turn_send_run, LOGIN_OPTIONS " to plain text family json "},
 };

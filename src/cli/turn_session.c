@@ -168,8 +168,12 @@ static void on_resolved(void *arg, int family, const struct addr *addrs, size_t 
     lookup->count += count;
     if (++lookup->told < 2)
         return;
+    resolve_cancel(&lookup->lookup); /* so that it may be freed here */
     lookup->done(lookup->arg, lookup->addrs, lookup->count,
-                 lookup->count > 0 ? NULL : answer_text(lookup->why));
+                 lookup->count > 0                      ? NULL
+                 : lookup->why == ANSWER_NAME_NOT_FOUND ? "there is no such name"
+                                                        : "the name could not be looked up: is "
+                                                          "the network up, and its DNS server?");
     free(lookup);
 }
 
@@ -226,7 +230,7 @@ static int add_server(struct turn_session *s, const char *text, bool in_profile)
     server->login = login_of(s->secrets, in_profile);
     server->leg.resolver = (struct stun_resolver){names_start, names_cancel, s->names};
     server->leg.authority = s->secrets->authority;
-    s->count++;
+    s->texts[s->count++] = text;
     return 0;
 }
 
@@ -345,9 +349,18 @@ int turn_session_run(struct turn_session *s)
     return s->code;
 }
 
+/* A turn whose first calls stop the loop would still wait for what comes next. */
+static void on_wake(void *arg)
+{
+    (void)arg;
+}
+
 void turn_session_stop(struct turn_session *s, int code)
 {
     s->code = code;
+    if (s->wake.fn == NULL)
+        timer_init(&s->wake, on_wake, s);
+    timer_set_in(s->loop, &s->wake, 0);
     loop_stop(s->loop);
 }
 

@@ -13,6 +13,7 @@ struct turn_session {
     struct cli *cli;
     struct loop *loop;
     struct turn_server servers[TURN_SERVERS_MAX]; /* what they point to is the session's */
+    const char *texts[TURN_SERVERS_MAX];          /* as they were given */
     size_t count;
     int code;                     /* the verb's exit code */
     bool stopped;                 /* by a signal */
@@ -22,6 +23,7 @@ struct turn_session {
     struct turn_secrets *secrets;
     struct turn_names *names;
     struct event *signals[2];
+    struct timer wake;
 };
 
 /* Chooses the servers: `servers` if there are any, else those of --server, else those of the

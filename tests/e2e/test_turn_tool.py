@@ -53,15 +53,17 @@ class Space:
         return self.t.spawn(name, *argv, ns=self.name, **kw)
 
     def coturn(self, *more):
-        """A server with the user alice, password secret."""
+        """A server with the user alice, password secret; or with time-limited credentials."""
+        more = [*more] if "--use-auth-secret" in more else ["--lt-cred-mech", "--user=alice:secret",
+                                                            *more]
         p = self.spawn("coturn", need("turnserver"), "-c", "/dev/null", "-n", "-v", "--no-cli",
                        f"--listening-ip={SERVER}", f"--listening-ip={SERVER6}",
                        f"--relay-ip={SERVER}", f"--relay-ip={SERVER6}", "--realm=test",
-                       "--lt-cred-mech", "--user=alice:secret", "--log-file=stdout",
+                       "--log-file=stdout",
                        "--simple-log", f"--pidfile={self.t.path('coturn.pid')}",
                        f"--userdb={self.t.path('coturn.db')}", "--allow-loopback-peers", *more)
-        p.expect(r"(?i)total .*relay threads|UDP listener opened on.*3478", 20)
-        await_true(lambda: b":3478" in self.run("ss", "-Hlnu", ok=False)[1], "coturn's port")
+        p.expect(r"Total General servers|listener opened on", 20)
+        await_true(lambda: b":3478" in self.run("ss", "-Hlnut", ok=False)[1], "coturn's port")
         return p
 
     def capture(self, file):
@@ -184,9 +186,7 @@ def send(space, to, *argv, server=f"turn:{SERVER}", code=0, **kw):
 def transfer(t):
     need("turnserver", "openssl", "ss")
     space = Space(t)
-    cert, key = t.path("cert.pem"), t.path("key.pem")
-    t.run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", cert,
-          "-days", "2", "-subj", "/CN=test", "-addext", f"subjectAltName=IP:{SERVER}")
+    cert, key = certificate(t)
     space.coturn(f"--cert={cert}", f"--pkey={key}")
     data = os.urandom(3_000_001)
     t.write("some data", data)
@@ -309,3 +309,110 @@ while True:
     equal((event["from"], event["text"]), (f"{PEER}:7777", "hello\x1b[1m"), "the message")
     equal(p.wait(10), 0, "exit code")
     echo.kill()
+
+
+# ---- probe ---------------------------------------------------------------------------------------
+
+def certificate(t):
+    cert, key = t.path("cert.pem"), t.path("key.pem")
+    t.run(need("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out",
+          cert, "-days", "2", "-subj", "/CN=test", "-addext", f"subjectAltName=IP:{SERVER}")
+    return cert, key
+
+
+def probe(space, *argv, code=0, who=("--user", "alice"), password="secret", time_="200ms"):
+    more = ["--password-file", space.t.write("probe-pw", password)] if password else []
+    got, out, err = space.adit("probe", "-c", "/dev/null", "--json", "--time", time_, *who, *more,
+                               *argv, seconds=90)
+    equal(got, code, f"turn probe: {err}{out[-2000:]}")
+    result = json.loads(out)
+    equal(result["works"], code == 0, "works")
+    return result
+
+
+def yes(leg, *names):
+    for name in names:
+        check(leg[name]["yes"], f"{leg['server']}: {name}: {leg[name]}")
+
+
+def advised(result, *words):
+    for w in words:
+        check(any(w in a for a in result["advice"]), f"no advice has {w!r}: {result['advice']}")
+
+
+@test("turn probe: what a server offers, by every leg and family", timeout=120)
+def offers(t):
+    need("turnserver", "ss")
+    space = Space(t)
+    cert, key = certificate(t)
+    space.coturn(f"--cert={cert}", f"--pkey={key}", "--mobility")
+    result = probe(space, "--ca-file", cert, SERVER, f"turn:[{SERVER6}]", time_="1s")
+    legs = result["legs"]
+    equal([(x["transport"], x["family"]) for x in legs],
+          [(x, y) for y in ("IPv4", "IPv6") for x in ("udp", "tcp", "tls")], "the legs")
+    for leg in legs[:5]:  # the certificate is for the IPv4 address
+        yes(leg, "reachable", "login", "relay_ipv4", "relay_ipv6", "permission_own", "channel",
+            "mobility")
+        equal((leg["realm"], leg["software"][:6], leg["lifetime_s"]), ("test", "Coturn", 600),
+              "what the server says")
+        check(leg["rtt_ms"] > 0 and leg["relayed_ipv6"].startswith("[fd09::1]:"), leg)
+        flow = leg["throughput"]
+        check(flow["mbit"] > 1 and flow["loss_percent"] < 5 and flow["largest"] >= 1448, flow)
+        check(("tcp_relay" in leg) == (leg["transport"] != "udp"), "RFC 6062")
+        t.note(f"{leg['transport']}/{leg['family']}: {flow['mbit']:.0f} Mbit/s, "
+               f"{flow['loss_percent']:.1f} %, {flow['latency_ms']:.1f} ms")
+    for leg in legs[1:3]:
+        yes(leg, "tcp_relay")
+    check(not legs[5]["reachable"]["yes"], "a certificate for another address was accepted")
+    code, out, _ = space.adit("probe", *login(t), "--time", "0", f"turn:{SERVER}?transport=udp")
+    equal(code, 0, "as text")
+    for line in (r"reachable +yes, round trip [\d.]+ ms", r'server +Coturn.*, realm "test"',
+                 r"relay IPv4 +10\.9\.0\.1:\d+, for 600 s", r"^a relay can work by turn:"):
+        check(re.search(line, out, re.M), f"no {line!r} in: {out}")
+
+
+@test("turn probe: what is wrong, and what to do about it", timeout=180)
+def wrongs(t):
+    need("turnserver", "ss")
+    space = Space(t)
+    cert, key = certificate(t)
+    udp = f"turn:{SERVER}?transport=udp"
+
+    def serve(*options):
+        p = space.coturn(f"--cert={cert}", f"--pkey={key}", *options)
+
+        def stop():
+            p.stop()
+            p.ended_well = 0
+            await_true(lambda: b":3478" not in space.run("ss", "-Hlnut", ok=False)[1], "its end")
+        return stop
+
+    stop = serve("--denied-peer-ip=10.9.0.0-10.9.0.255")
+    advised(probe(space, udp, password="wrong", code=1), "refuses this user or password")
+    advised(probe(space, udp, who=(), password=None, code=1), "--user with --password-file")
+    result = probe(space, udp, code=1)
+    advised(result, "refuses our own address", "refuses its own relayed address")
+    check("403" in str(result) or "policy" in str(result), result)
+    advised(probe(space, f"turns:{SERVER}", code=1), "certificate", "--ca-file")
+    advised(probe(space, f"turn:{PEER}:1?transport=tcp", code=1), "not reached at all")
+    code, _, err = space.adit("probe", *login(t), "no-such-name.invalid", seconds=60)
+    check(code == 1 and "no-such-name.invalid: " in err, err)
+    stop()
+
+    stop = serve("--no-udp", "--no-tcp-relay", "--user-quota=1")
+    result = probe(space, "--ca-file", cert, SERVER)
+    advised(result, "over TCP, but not over UDP")
+    tcp = result["legs"][1]
+    check(not tcp["tcp_relay"]["yes"], tcp)
+    check(not tcp["second_allocation"]["yes"] and "allocations" in tcp["second_allocation"]["why"],
+          tcp)
+    stop()
+
+    stop = serve("--no-tls", "--use-auth-secret", "--static-auth-secret=north")
+    secret, other = t.write("north", "north\n"), t.write("south", "south\n")
+    probe(space, udp, "--secret-file", secret, who=("--user", "bob"), password=None)
+    advised(probe(space, udp, "--secret-file", other, who=(), password=None, code=1),
+            "time-limited credentials were refused")
+    advised(probe(space, udp, who=("--user", "1600000000:bob"), code=1), "time of their end")
+    advised(probe(space, SERVER, "--secret-file", secret, who=(), password=None), "offers no TLS")
+    stop()

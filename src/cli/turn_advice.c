@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Theory of operation
+ *
+ * From findings to advice: what is wrong, in plain words, and what can be done about it, each thing
+ * once however many legs show it. Who works on the server is told its option for coturn.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "cli/turn_probe.h"
+
+#define LOSS_PERCENT 2 /* more is worth a word */
+#define SLOW_MBIT    2
+#define FAR_US       (250 * MS_US)
+#define SMALL_BYTES  1200
+
+__attribute__((format(printf, 2, 3))) static void advise(struct probe *probe, const char *format,
+                                                         ...)
+{
+    char text[PROBE_ADVICE_TEXT];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    for (size_t i = 0; i < probe->advice_count; i++)
+        if (strcmp(probe->advice[i], text) == 0)
+            return;
+    if (probe->advice_count < PROBE_ADVICE_MAX)
+        memcpy(probe->advice[probe->advice_count++], text, sizeof(text));
+}
+
+bool probe_leg_works(const struct probe_leg *leg)
+{
+    bool relays = leg->relay[0].answer == PROBE_YES || leg->relay[1].answer == PROBE_YES;
+    bool refused = leg->permission.answer == PROBE_NO && leg->own_permission.answer != PROBE_YES;
+
+    return relays && !refused;
+}
+
+/* Whether another leg to the same host was reached, over that transport. */
+static bool is_reached_by(const struct probe *probe, const struct probe_leg *leg,
+                          enum server_transport transport)
+{
+    for (size_t i = 0; i < probe->count; i++) {
+        const struct probe_leg *other = &probe->legs[i];
+
+        if (other->server.server.transport == transport && other->family == leg->family &&
+            other->reachable.answer == PROBE_YES &&
+            strcmp(other->server.server.host, leg->server.server.host) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void advise_unreachable(struct probe *probe, const struct probe_leg *leg)
+{
+    const char *host = leg->server.server.host;
+    bool is_tls = leg->server.server.transport == SERVER_TLS;
+
+    if (leg->server.server.transport == SERVER_UDP && is_reached_by(probe, leg, SERVER_TCP)) {
+        advise(probe,
+               "%s answers over TCP, but not over UDP: a firewall here or there drops UDP to port "
+               "%u; open it, or use ?transport=tcp, which is slower",
+               host, leg->server.server.port);
+    } else if (is_tls && strstr(leg->reachable.text, "certificate") != NULL) {
+        advise(probe,
+               "%s; if the certificate is yours, name its authority with --ca-file, and let it "
+               "have the name or address that is used here; if it has expired, renew it",
+               leg->reachable.text);
+    } else if (is_tls && is_reached_by(probe, leg, SERVER_TCP)) {
+        advise(probe,
+               "%s offers no TLS on port %u: networks that let only encrypted traffic out will "
+               "not reach it (coturn: cert, pkey, tls-listening-port; port 443 is let out most)",
+               host, leg->server.server.port);
+    } else if (leg->family == AF_INET6 && (strstr(leg->reachable.text, "nreachable") != NULL ||
+                                           strstr(leg->reachable.text, "o route") != NULL)) {
+        advise(probe, "%s has an IPv6 address, but this machine has no way there", host);
+    } else if (!is_reached_by(probe, leg, SERVER_UDP) && !is_reached_by(probe, leg, SERVER_TCP)) {
+        advise(probe,
+               "%s is not reached at all by %s: is it running, are name and port right, and "
+               "is no firewall between?",
+               host, leg->family == AF_INET6 ? "IPv6" : "IPv4");
+    }
+}
+
+static void advise_login(struct probe *probe, const struct probe_leg *leg)
+{
+    char now[64] = "?";
+    time_t seconds = time(NULL);
+    struct tm tm;
+
+    if (leg->open_relay)
+        advise(probe,
+               "%s relays for everybody, without a login: it will be abused (coturn: "
+               "lt-cred-mech, or use-auth-secret)",
+               leg->server.server.host);
+    switch (leg->trouble) {
+    case TURN_NO_LOGIN:
+        advise(probe, "%s wants a login: --user with --password-file, or --secret-file",
+               leg->server.server.host);
+        break;
+    case TURN_WRONG_LOGIN:
+    case TURN_EXPIRED_LOGIN:
+        if (gmtime_r(&seconds, &tm) != NULL)
+            strftime(now, sizeof(now), "%Y-%m-%d %H:%M:%S UTC", &tm);
+        if (leg->server.login.secret != NULL)
+            advise(probe,
+                   "time-limited credentials were refused: the secret is not that of the server "
+                   "(coturn: static-auth-secret), or the clocks disagree; here it is %s",
+                   now);
+        else
+            advise(probe,
+                   "the server refuses this user or password; in time-limited credentials the user "
+                   "begins with the time of their end, which must not be over; here it is %s",
+                   now);
+        break;
+    case TURN_QUOTA:
+        advise(probe, "the user's quota is used up: wait for old allocations to expire (10 "
+                      "minutes), or raise it (coturn: user-quota)");
+        break;
+    case TURN_CAPACITY:
+        advise(probe, "the server has no ports or addresses left (coturn: min-port, max-port, "
+                      "total-quota)");
+        break;
+    default:
+        break;
+    }
+}
+
+static void advise_permissions(struct probe *probe, const struct probe_leg *leg)
+{
+    const char *host = leg->server.server.host;
+
+    if (leg->permission.answer == PROBE_NO)
+        advise(probe,
+               "%s refuses our own address as a peer: clients of this network cannot be relayed "
+               "to (coturn: denied-peer-ip and allowed-peer-ip; behind a NAT, external-ip)",
+               host);
+    if (leg->own_permission.answer == PROBE_NO)
+        advise(probe,
+               "%s refuses its own relayed address as a peer: two clients that both have an "
+               "allocation there cannot reach each other by it (coturn: allowed-peer-ip=ADDRESS, "
+               "on loopback allow-loopback-peers)",
+               host);
+    if (leg->loopback.answer == PROBE_YES)
+        advise(probe,
+               "%s relays to its own loopback addresses, and so to services that should be its "
+               "own (coturn: without allow-loopback-peers)",
+               host);
+}
+
+static void advise_flow(struct probe *probe, const struct probe_leg *leg)
+{
+    const struct probe_flow *flow = &leg->flow;
+    uint64_t lost = flow->sent > flow->received ? flow->sent - flow->received : 0;
+    double mbit = flow->us > 0 ? (double)flow->bytes * 8 / (double)flow->us : 0;
+
+    if (!flow->done || flow->sent == 0)
+        return;
+    if (flow->received == 0) {
+        advise(probe,
+               "%s grants everything, but relays nothing between two allocations: its relay ports "
+               "are closed by a firewall (coturn: open min-port to max-port for UDP), or its "
+               "external-ip is wrong",
+               leg->name);
+        return;
+    }
+    if (lost * 100 > flow->sent * LOSS_PERCENT)
+        advise(probe,
+               "%s loses %.1f %% of what it relays: the line or the server is overloaded, or "
+               "limits the rate (coturn: max-bps)",
+               leg->name, (double)lost * 100 / (double)flow->sent);
+    if (mbit < SLOW_MBIT)
+        advise(probe, "%s relays only %.1f Mbit/s (coturn: max-bps, bps-capacity)", leg->name,
+               mbit);
+    if (flow->largest > 0 && flow->largest < SMALL_BYTES)
+        advise(probe,
+               "%s does not relay messages of %d bytes: the MTU on the way is small, and "
+               "ICMP about it is dropped",
+               leg->name, SMALL_BYTES);
+    if (flow->latency_us > FAR_US)
+        advise(probe, "%s takes %.0f ms to relay a message: a nearer server would do better",
+               leg->name, (double)flow->latency_us / 1000);
+}
+
+void probe_advise(struct probe *probe)
+{
+    for (size_t i = 0; i < probe->count; i++) {
+        const struct probe_leg *leg = &probe->legs[i];
+
+        if (leg->reachable.answer == PROBE_NO) {
+            advise_unreachable(probe, leg);
+            continue;
+        }
+        advise_login(probe, leg);
+        if (leg->login.answer == PROBE_NO && leg->login.text[0] != '\0' &&
+            leg->trouble == TURN_FINE)
+            advise(probe, "%s: %.250s", leg->name, leg->login.text);
+        advise_permissions(probe, leg);
+        advise_flow(probe, leg);
+    }
+}
