@@ -25,6 +25,12 @@ class TimeUp(BaseException):
     pass
 
 
+def time_limit(test, args):
+    """Seconds: sanitizers and gigabytes take longer."""
+    sanitized = args.sanitized[args.plain_adit if test.plain else args.adit]
+    return test.timeout * (3 if sanitized else 1) * (3 if args.long else 1)
+
+
 def in_child(test, args, directory, load_tool, out_path):
     """Runs one test; writes its verdict to out_path. Does not return."""
     def on_alarm(*_):
@@ -34,7 +40,7 @@ def in_child(test, args, directory, load_tool, out_path):
     program = args.plain_adit if test.plain else args.adit
     sanitized = args.sanitized[program]
     t = harness.T(program, directory, load_tool, sanitized, args)
-    limit = test.timeout * (3 if sanitized else 1)
+    limit = time_limit(test, args)
     verdict, text = "ok", []
     signal.alarm(int(limit))
     try:
@@ -91,8 +97,7 @@ class Runner:
                 in_child(test, self.args, directory, self.load_tool, out)
             finally:
                 os._exit(1)
-        factor = 3 if self.args.sanitized[self.args.adit] else 1
-        limit = time.monotonic() + test.timeout * factor + 70
+        limit = time.monotonic() + time_limit(test, self.args) + 70
         self.running[pid] = (test, self.number, time.monotonic(), limit, out, directory)
 
     def ended(self, pid):
