@@ -247,6 +247,35 @@ def decoded(lab):
     lab.note(f"{len(events)} packets, {summary['requests']} requests")
 
 
+@lab_test("turn: probe sees each leg from behind a NAT, and where UDP is blocked", timeout=90)
+def probed(lab):
+    server, (host, other) = Coturn(lab, tls=True), two(lab)
+    other.sites[0].wire.set({"block": "udp", "blocked": "icmp"})
+    started = []
+    for place, families in ((host, (4, 6)), (other, (4,))):
+        uris = [server.uri("host", family) for family in families]
+        started.append((families, Client(place, ca=server.ca).spawn(
+            "probe", "--json", "--time", "200ms", *uris)))
+    results = []
+    for families, p in started:
+        code = p.wait(60)
+        result = json.loads(p.out.text() or "{}")
+        equal((code, result.get("works")), (0, True), f"turn probe: {p.log.text()}")
+        equal([(leg["transport"], leg["family"]) for leg in result["legs"]],
+              [(x, f"IPv{y}") for y in families for x in ("udp", "tcp", "tls")], "the legs")
+        results.append(result)
+    for leg in results[0]["legs"]:
+        refused = [name for name in ("reachable", "login", "relay_ipv4", "relay_ipv6", "channel")
+                   if not leg[name]["yes"]]
+        check(not refused, f"{leg['transport']} {leg['family']}: {refused}: {leg}")
+        lab.note(f"{leg['transport']}/{leg['family']} {leg['rtt_ms']:.1f} ms, "
+                 f"{leg['throughput']['mbit']:.0f} Mbit/s")
+    for leg in results[1]["legs"]:
+        equal(leg["reachable"]["yes"], leg["transport"] != "udp", f"reachable: {leg}")
+    advice = results[1]["advice"]
+    check(any("over TCP, but not over UDP" in text for text in advice), advice)
+
+
 @lab_test("turn: soak: no message is lost in 25 minutes of the usual lifetimes", long=True,
           timeout=60 * SOAK_MINUTES + 120)
 def soak(lab):

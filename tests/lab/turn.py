@@ -86,9 +86,10 @@ class Coturn:
         self.start()
 
     def uri(self, leg="udp", family=None):
-        """leg: "udp", "tcp" or "tls"."""
+        """leg: "udp", "tcp", "tls"; "host": not said."""
         at = self.place.bracketed(family)
-        return {"udp": f"turn:{at}", "tcp": f"turn:{at}?transport=tcp", "tls": f"turns:{at}"}[leg]
+        return {"host": at, "udp": f"turn:{at}", "tcp": f"turn:{at}?transport=tcp",
+                "tls": f"turns:{at}"}[leg]
 
     def logged(self, text):
         """How many lines of its log have this in them."""
