@@ -264,6 +264,8 @@ static const struct pipe_events pipe_events = {
 
 static struct pipe *open_pipe(struct leg *leg, const struct addr *to)
 {
+    if (leg->options.connect)
+        return leg->options.connect(leg->options.connect_owner, to, leg->server.transport);
     switch (leg->server.transport) {
     case SERVER_UDP:
         return udp_open(leg->loop, to, &leg->options.pipe);

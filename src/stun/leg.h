@@ -48,6 +48,10 @@ struct leg_options {
     struct tls_authority *authority; /* NULL: TLS cannot be used; must outlive the leg */
     struct addr address;             /* set: connect here, and use the name only for TLS */
     const char *tls_name;            /* name in the certificate; NULL: the server's host */
+    /* Makes the way to an address instead of a socket, for other carriers and for models in virtual
+     * time: a pipe of messages for UDP, of bytes else; NULL: errno says why. May be NULL. */
+    struct pipe *(*connect)(void *owner, const struct addr *to, enum server_transport transport);
+    void *connect_owner;
 };
 
 #define LEG_OPTIONS_DEFAULT          \

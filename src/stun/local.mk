@@ -35,7 +35,7 @@ tests_fuzz_fuzz_stun_words_SOURCES = tests/fuzz/fuzz_stun_words.c
 libadit_a_SOURCES += \
 	src/stun/turn.c src/stun/turn.h src/stun/turn_int.h \
 	src/stun/turn_allocation.c src/stun/turn_allocation.h \
-	src/stun/turn_exchange.c src/stun/turn_peers.c \
+	src/stun/turn_alive.c src/stun/turn_exchange.c src/stun/turn_peers.c \
 	src/stun/turn_ordered.c src/stun/turn_ordered.h src/stun/ordered_int.h \
 	src/stun/ordered_packet.c src/stun/ordered_packet.h \
 	src/stun/ordered_rate.c src/stun/ordered_rate.h \
@@ -51,3 +51,6 @@ check_PROGRAMS += tests/unit/test-turn-ordered
 tests_unit_test_turn_ordered_SOURCES = tests/unit/test_turn_ordered.c tests/unit/pipe_recorder.h
 fuzz_targets += tests/fuzz/fuzz-ordered
 tests_fuzz_fuzz_ordered_SOURCES = tests/fuzz/fuzz_ordered.c
+check_PROGRAMS += tests/unit/test-turn
+tests_unit_test_turn_SOURCES = tests/unit/test_turn.c tests/unit/turn_world.c tests/unit/turn_world.h \
+	tests/unit/pipe_recorder.h

@@ -17,19 +17,7 @@
  * three quarters of it if that is sooner; permissions and channels are renewed every 240 s
  * (turn_peers.c). Data refreshes nothing at a TURN server, so none of this depends on traffic.
  *
- * Liveness: whether the server is there, and knows us, only an answer to a Refresh shows (a server
- * that was started again drops our data without a word). It is asked when data was sent and nothing
- * came back for three round trips (half a second at least), after a second of silence while there
- * was data in the last half minute, and after 15 s else, which also keeps the NAT's mapping. Probes
- * are repeated every quarter of a second or one and a half round trips; if none is answered for one
- * and a half seconds (six round trips), the server is `silent`. The
- * allocation is not given up then, since it may be our network that is gone: that is for the owner
- * to decide (turn_servers.c seeks another), and asking goes on every second until something is
- * heard or the lifetime is over.
- *
- * Mobility (RFC 8016), where the server gives tickets: when the leg ends, the network changes, the
- * server is silent, or it does not know our address any more (437: the NAT has given us another
- * port), a Refresh with the ticket, on a new leg or on this one, takes the allocation along.
+ * turn_alive.c refreshes it, finds out whether the server is there, and moves it to other legs.
  *
  * Ownership: the allocation owns its legs, exchanges and tables. It is freed by close, or before
  * `end` is told. Events come from the loop; after each of them the allocation may be gone, so they
@@ -45,24 +33,7 @@
 #include "crypto/hash.h"
 #include "stun/turn_int.h"
 
-#define LIFETIME_DEFAULT_S 600 /* RFC 8656 3.2 */
-#define LIFETIME_MAX_S     86400
-#define REFRESH_EARLY_S    60
-#define REFRESH_AGAIN_S    5
-
-#define ALERT_MIN_US       (500 * MS_US) /* data sent and nothing heard: ask */
-#define QUIET_ACTIVE_US    SEC_US
-#define QUIET_IDLE_US      (15 * SEC_US)
-#define ACTIVE_FOR_US      (30 * SEC_US)
-#define PROBE_MIN_US       (250 * MS_US)
-#define PROBE_SLOW_US      SEC_US
-#define DEAD_MIN_US        (1500 * MS_US)
-#define MOVE_EVERY_US      (2 * SEC_US)
-#define STUCK_STREAM_US    (5 * SEC_US)
-
 static void allocate(struct turn_allocation *a);
-static bool refresh(struct turn_allocation *a, struct turn_leg *leg, bool with_ticket);
-static bool begin_move(struct turn_allocation *a);
 
 /* --- Legs --- */
 
@@ -75,7 +46,7 @@ static int send_packet(void *owner, const uint8_t *bytes, size_t len, const stru
 }
 
 /* Everything of a leg, untold. */
-static void leg_drop(struct turn_leg *leg)
+void turn_leg_drop(struct turn_leg *leg)
 {
     struct leg *old = leg->leg;
 
@@ -93,7 +64,7 @@ static void on_leg_frame(struct leg *leg, const struct slice *frame, void *arg);
 static void on_leg_room(struct leg *leg, void *arg);
 static void on_leg_end(struct leg *leg, int why, const char *text, void *arg);
 
-static bool leg_begin(struct turn_leg *leg)
+bool turn_leg_begin(struct turn_leg *leg)
 {
     static const struct leg_events events = {
         .up = on_leg_up, .frame = on_leg_frame, .room = on_leg_room, .end = on_leg_end};
@@ -118,8 +89,8 @@ static void destroy(struct turn_allocation *a)
         *a->gone = true;
     timer_cancel(a->loop, &a->timer);
     gap_watch_remove(&a->gap);
-    leg_drop(a->leg);
-    leg_drop(a->moving);
+    turn_leg_drop(a->leg);
+    turn_leg_drop(a->moving);
     turn_peers_free(a);
     credentials_wipe(&a->credentials);
     hash_wipe(a->ticket, sizeof(a->ticket));
@@ -138,7 +109,7 @@ void turn_end(struct turn_allocation *allocation, const struct turn_report *repo
     end(allocation, &copy, arg);
 }
 
-static void end_with(struct turn_allocation *a, enum turn_trouble trouble, const char *what)
+void turn_end_with(struct turn_allocation *a, enum turn_trouble trouble, const char *what)
 {
     char where[SERVER_TEXT_MAX];
     struct turn_report report;
@@ -194,7 +165,7 @@ void turn_allocation_release(struct turn_allocation *allocation)
 
     if (a->state == TURN_RELEASING)
         return;
-    leg_drop(a->moving);
+    turn_leg_drop(a->moving);
     asked = ask_release(a);
     a->state = TURN_RELEASING;
     timer_set_in(a->loop, &a->timer, asked ? TURN_RELEASE_MS * MS_US : 0);
@@ -236,33 +207,6 @@ static void take_software(struct turn_allocation *a, const struct stun_message *
     a->software[len] = 0;
 }
 
-static void take_ticket(struct turn_allocation *a, const struct stun_message *response)
-{
-    struct stun_bytes ticket;
-
-    if (stun_read_bytes(stun_find(response, STUN_ATTR_MOBILITY_TICKET), &ticket) != 0 ||
-        ticket.len == 0 || ticket.len > sizeof(a->ticket))
-        return;
-    memcpy(a->ticket, ticket.bytes, ticket.len);
-    a->ticket_len = ticket.len;
-}
-
-/* The lifetime that the server has granted, and when to ask again. */
-static void take_lifetime(struct turn_allocation *a, const struct stun_message *response)
-{
-    uint64_t now = turn_now(a);
-    uint32_t lifetime, early;
-
-    if (stun_read_u32(stun_find(response, STUN_ATTR_LIFETIME), &lifetime) != 0)
-        lifetime = LIFETIME_DEFAULT_S;
-    if (lifetime > LIFETIME_MAX_S)
-        lifetime = LIFETIME_MAX_S;
-    early = lifetime / 4 > REFRESH_EARLY_S ? REFRESH_EARLY_S : lifetime / 4;
-    a->lifetime_s = lifetime;
-    a->expires = now + lifetime * SEC_US;
-    a->refresh_due = a->expires - (lifetime < 4 ? lifetime * SEC_US / 2 : early * SEC_US);
-}
-
 /* What a success response to Allocate grants; false: it is none. */
 static bool take_allocation(struct turn_allocation *a, const struct stun_message *response)
 {
@@ -279,10 +223,10 @@ static bool take_allocation(struct turn_allocation *a, const struct stun_message
     if (a->request.family && !a->request.both && !a->request.has_token &&
         a->relayed[0].family != a->request.family)
         return false;
-    take_lifetime(a, response);
+    turn_take_lifetime(a, response);
     if (a->lifetime_s == 0)
         return false;
-    take_ticket(a, response);
+    turn_take_ticket(a, response);
     take_software(a, response);
     a->has_token = stun_read_token(stun_find(response, STUN_ATTR_RESERVATION_TOKEN), a->token) == 0;
     return true;
@@ -291,11 +235,11 @@ static bool take_allocation(struct turn_allocation *a, const struct stun_message
 /* Begins again on a new leg; true unless it has ended. */
 static bool reopen(struct turn_allocation *a)
 {
-    leg_drop(a->leg);
+    turn_leg_drop(a->leg);
     a->state = TURN_CONNECTING;
-    if (leg_begin(a->leg))
+    if (turn_leg_begin(a->leg))
         return true;
-    end_with(a, TURN_NO_MEMORY, "cannot be connected to: out of memory");
+    turn_end_with(a, TURN_NO_MEMORY, "cannot be connected to: out of memory");
     return false;
 }
 
@@ -399,9 +343,10 @@ static void on_allocate(struct turn_exchange *exchange, const struct stun_messag
         return;
     }
     if (!take_allocation(a, response)) {
-        end_with(a, TURN_NOT_TURN,
-                 "answers something that is no proper TURN: check that address and port are those "
-                 "of a TURN server");
+        turn_end_with(
+            a, TURN_NOT_TURN,
+            "answers something that is no proper TURN: check that address and port are those "
+            "of a TURN server");
         return;
     }
     a->state = TURN_UP;
@@ -420,260 +365,10 @@ static void allocate(struct turn_allocation *a)
 
     a->state = TURN_ALLOCATING;
     if (!turn_exchange_start(a->leg, &what, NULL))
-        end_with(a, TURN_NO_MEMORY, "cannot be asked: out of memory");
+        turn_end_with(a, TURN_NO_MEMORY, "cannot be asked: out of memory");
 }
 
-/* --- Refresh, liveness, mobility --- */
-
-static void build_refresh(struct turn_exchange *exchange, struct stun_builder *builder)
-{
-    const struct turn_allocation *a = exchange->leg->owner;
-
-    if (a->request.lifetime_s)
-        stun_put_u32(builder, STUN_ATTR_LIFETIME, a->request.lifetime_s);
-    if (exchange->number) /* with the ticket */
-        stun_put(builder, STUN_ATTR_MOBILITY_TICKET, a->ticket, a->ticket_len);
-}
-
-/* The allocation has followed us: to another leg, or to another address of this one. */
-static void moved(struct turn_allocation *a, struct turn_leg *leg)
-{
-    if (leg == a->moving) {
-        turn_peers_detach(a);
-        leg_drop(a->leg);
-        a->refresh = NULL;
-        a->moving = a->leg;
-        a->leg = leg;
-    }
-    a->sent_unheard = a->probe_since = 0;
-    turn_peers_renew(a);
-    log_info("event=turn-moved");
-}
-
-static void on_refresh(struct turn_exchange *exchange, const struct stun_message *response,
-                       const struct turn_report *report);
-
-bool turn_gone(struct turn_allocation *allocation, const struct turn_report *report)
-{
-    struct turn_allocation *a = allocation;
-
-    if (a->ticket_len == 0) {
-        turn_end(a, report);
-        return false;
-    }
-    if (a->refresh) {
-        if (a->refresh->number)
-            return true;
-        turn_exchange_cancel(a->refresh);
-        a->refresh = NULL;
-    }
-    if (refresh(a, a->leg, true))
-        return true;
-    turn_end(a, report);
-    return false;
-}
-
-static void refresh_failed(struct turn_allocation *a, struct turn_leg *leg, bool with_ticket,
-                           const struct turn_report *report)
-{
-    if (leg == a->moving) { /* the old leg may be good yet, and else its own end will show */
-        log_debug("event=turn-move-failed why=%s", turn_trouble_name(report->trouble));
-        leg_drop(leg);
-        if (!a->leg->leg)
-            turn_end(a, report);
-        return;
-    }
-    if (report->trouble == TURN_MISMATCH && !with_ticket) {
-        turn_gone(a, report);
-        return;
-    }
-    /* Without an answer, or with one that may be another in a moment, there is time until the
-     * lifetime is over. */
-    if (report->code == 0 || report->code >= STUN_SERVER_ERROR || report->trouble == TURN_QUOTA) {
-        a->refresh_due = turn_now(a) + REFRESH_AGAIN_S * SEC_US;
-        turn_schedule(a);
-        return;
-    }
-    turn_end(a, report);
-}
-
-static void on_refresh(struct turn_exchange *exchange, const struct stun_message *response,
-                       const struct turn_report *report)
-{
-    struct turn_leg *leg = exchange->leg;
-    struct turn_allocation *a = leg->owner;
-    bool with_ticket = exchange->number != 0;
-
-    if (leg == a->leg)
-        a->refresh = NULL;
-    if (report) {
-        refresh_failed(a, leg, with_ticket, report);
-        return;
-    }
-    take_lifetime(a, response);
-    take_ticket(a, response);
-    if (a->lifetime_s == 0) {
-        end_with(a, TURN_MISMATCH, "has ended our allocation; a new one is needed");
-        return;
-    }
-    if (with_ticket) {
-        stun_read_mapped(response, &a->mapped);
-        moved(a, leg);
-    }
-    turn_schedule(a);
-    if (with_ticket && a->events.moved)
-        a->events.moved(a, a->arg);
-}
-
-static bool refresh(struct turn_allocation *a, struct turn_leg *leg, bool with_ticket)
-{
-    const struct turn_exchange what = {.method = STUN_METHOD_REFRESH,
-                                       .build = build_refresh,
-                                       .done = on_refresh,
-                                       .number = with_ticket};
-    struct turn_exchange *started;
-
-    if (!leg->up || !turn_exchange_start(leg, &what, &started))
-        return false;
-    if (leg == a->leg)
-        a->refresh = started;
-    return true;
-}
-
-/* Opens another leg, on which a ticket takes the allocation along; false: cannot. */
-static bool begin_move(struct turn_allocation *a)
-{
-    if (a->moving->leg)
-        return true;
-    if (a->ticket_len == 0 || a->state != TURN_UP)
-        return false;
-    a->move_next = turn_now(a) + MOVE_EVERY_US;
-    return leg_begin(a->moving);
-}
-
-static uint64_t rtt(const struct turn_allocation *a)
-{
-    return a->leg->table ? transaction_rtt_us(a->leg->table) : 0;
-}
-
-static uint64_t at_least(uint64_t min, uint64_t value)
-{
-    return value > min ? value : min;
-}
-
-/* A Refresh, which only a server that is there and knows us answers with success. */
-static void send_probe(struct turn_allocation *a)
-{
-    bool is_stream = a->to.server.transport != SERVER_UDP;
-
-    a->probe_next =
-        turn_now(a) + (a->silent ? PROBE_SLOW_US : at_least(PROBE_MIN_US, rtt(a) * 3 / 2));
-    if (a->refresh && (is_stream || a->refresh->number))
-        return;
-    if (a->refresh)
-        turn_exchange_cancel(a->refresh);
-    a->refresh = NULL;
-    refresh(a, a->leg, false);
-}
-
-void turn_probe(struct turn_allocation *allocation)
-{
-    if (allocation->probe_since || allocation->state != TURN_UP)
-        return;
-    allocation->probe_since = turn_now(allocation);
-    send_probe(allocation);
-}
-
-void turn_sent(struct turn_allocation *allocation)
-{
-    struct turn_allocation *a = allocation;
-    uint64_t now = turn_now(a);
-
-    a->active = now;
-    if (a->sent_unheard)
-        return;
-    a->sent_unheard = now;
-    if (!timer_is_set(&a->timer) || a->timer.at > now + ALERT_MIN_US)
-        turn_schedule(a);
-}
-
-static uint64_t quiet_limit(const struct turn_allocation *a)
-{
-    return turn_now(a) - a->active < ACTIVE_FOR_US ? QUIET_ACTIVE_US : QUIET_IDLE_US;
-}
-
-static uint64_t dead_limit(const struct turn_allocation *a)
-{
-    return at_least(DEAD_MIN_US, rtt(a) * 6);
-}
-
-/* When liveness has something to do next. */
-static uint64_t liveness_due(const struct turn_allocation *a)
-{
-    uint64_t due = a->heard + quiet_limit(a), alert;
-
-    if (a->probe_since) {
-        due = a->probe_next;
-        if (!a->silent && a->probe_since + dead_limit(a) < due)
-            due = a->probe_since + dead_limit(a);
-        return due;
-    }
-    alert = a->sent_unheard + at_least(ALERT_MIN_US, rtt(a) * 3);
-    return a->sent_unheard && alert < due ? alert : due;
-}
-
-/* A connection that a NAT or firewall has forgotten stays dead, though the server is well. */
-static bool is_stuck(const struct turn_allocation *a)
-{
-    return a->to.server.transport != SERVER_UDP && a->ticket_len == 0 &&
-           turn_now(a) - a->probe_since >= STUCK_STREAM_US + dead_limit(a);
-}
-
-/* True: the owner was told something, and the allocation may be gone. */
-static bool liveness_work(struct turn_allocation *a)
-{
-    uint64_t now = turn_now(a);
-
-    if (!a->probe_since && a->silent) {
-        a->silent = false;
-        turn_schedule(a);
-        if (a->events.silent)
-            a->events.silent(a, false, a->arg);
-        return true;
-    }
-    if (now < liveness_due(a))
-        return false;
-    if (!a->probe_since) {
-        turn_probe(a);
-        return false;
-    }
-    if (now >= a->probe_next)
-        send_probe(a);
-    if (now < a->probe_since + dead_limit(a))
-        return false;
-    if (now >= a->move_next)
-        begin_move(a);
-    if (is_stuck(a)) {
-        end_with(a, TURN_LOST, "is not heard any more: its connection is dead");
-        return true;
-    }
-    if (a->silent)
-        return false;
-    a->silent = true;
-    turn_schedule(a);
-    if (a->events.silent)
-        a->events.silent(a, true, a->arg);
-    return true;
-}
-
-/* Something proper has come from the server. */
-static void heard(struct turn_allocation *a)
-{
-    a->heard = turn_now(a);
-    a->sent_unheard = a->probe_since = 0;
-    if (a->silent)
-        timer_set(a->loop, &a->timer, a->heard); /* told from there */
-}
+/* --- Time --- */
 
 static void on_timer(void *arg)
 {
@@ -688,17 +383,18 @@ static void on_timer(void *arg)
     if (a->state != TURN_UP)
         return;
     if (now >= a->expires) {
-        end_with(a, TURN_SILENT,
-                 "has not answered until our allocation ran out: it is down, or the network is");
+        turn_end_with(
+            a, TURN_SILENT,
+            "has not answered until our allocation ran out: it is down, or the network is");
         return;
     }
     if (now >= a->refresh_due) {
-        a->refresh_due = now + REFRESH_AGAIN_S * SEC_US;
+        a->refresh_due = now + TURN_REFRESH_AGAIN_S * SEC_US;
         if (!a->refresh)
-            refresh(a, a->leg, false);
+            turn_refresh(a, a->leg, false);
     }
     turn_peers_work(a);
-    if (!liveness_work(a))
+    if (!turn_liveness_work(a))
         turn_schedule(a);
 }
 
@@ -716,7 +412,7 @@ void turn_schedule(struct turn_allocation *allocation)
         return;
     due = sooner(a->expires, a->refresh_due);
     due = sooner(due, turn_peers_due(a));
-    due = sooner(due, liveness_due(a));
+    due = sooner(due, turn_liveness_due(a));
     if (a->silent && !a->probe_since)
         due = turn_now(a);
     timer_set(a->loop, &a->timer, due);
@@ -740,7 +436,7 @@ void turn_allocation_check(struct turn_allocation *allocation)
 
     if (a->state != TURN_UP)
         return;
-    begin_move(a);
+    turn_begin_move(a);
     turn_probe(a);
     turn_schedule(a);
 }
@@ -756,8 +452,8 @@ static void on_leg_up(struct leg *leg, void *arg)
     of->up = true;
     if (of == a->leg)
         allocate(a);
-    else if (!refresh(a, of, true))
-        leg_drop(of);
+    else if (!turn_refresh(a, of, true))
+        turn_leg_drop(of);
 }
 
 static void on_indication(struct turn_allocation *a, const struct slice *frame,
@@ -795,7 +491,7 @@ static void on_message(struct turn_leg *of, const struct slice *frame)
     switch (message.class) {
     case STUN_SUCCESS:
     case STUN_ERROR:
-        heard(a);
+        turn_heard(a);
         a->gone = &gone;
         expected = transaction_receive(of->table, &message, NULL);
         if (gone)
@@ -807,7 +503,7 @@ static void on_message(struct turn_leg *of, const struct slice *frame)
     case STUN_INDICATION:
         if (a->state != TURN_UP || of != a->leg)
             return;
-        heard(a);
+        turn_heard(a);
         on_indication(a, frame, &message);
         return;
     case STUN_REQUEST: /* servers ask nothing */
@@ -829,7 +525,7 @@ static void on_leg_frame(struct leg *leg, const struct slice *frame, void *arg)
     case STUN_KIND_CHANNEL:
         if (a->state != TURN_UP || of != a->leg)
             return;
-        heard(a);
+        turn_heard(a);
         turn_peers_channel_data(a, frame);
         return;
     case STUN_KIND_DTLS:
@@ -864,17 +560,17 @@ static void on_leg_end(struct leg *leg, int why, const char *text, void *arg)
                      "%s: %.200s", where, text);
     of->leg = NULL; /* it is gone */
     if (of == a->moving) {
-        leg_drop(of);
+        turn_leg_drop(of);
         if (!a->leg->leg)
             turn_end(a, &report);
         return;
     }
     turn_peers_detach(a);
-    leg_drop(of);
+    turn_leg_drop(of);
     a->refresh = NULL;
     if (a->state == TURN_RELEASING)
         turn_end(a, &fine);
-    else if (!begin_move(a))
+    else if (!turn_begin_move(a))
         turn_end(a, &report);
 }
 
@@ -915,7 +611,7 @@ struct turn_allocation *turn_allocation_open(struct loop *loop, const struct tur
     a->moving = &a->legs[1];
     a->leg->owner = a->moving->owner = a;
     timer_init(&a->timer, on_timer, a);
-    if (!take_login(a, &server->login) || !leg_begin(a->leg)) {
+    if (!take_login(a, &server->login) || !turn_leg_begin(a->leg)) {
         credentials_wipe(&a->credentials);
         free(a);
         return NULL;
@@ -976,7 +672,7 @@ void turn_allocation_status(const struct turn_allocation *allocation,
     *status = (struct turn_allocation_status){
         .lifetime_s = a->lifetime_s,
         .expires_us = a->expires,
-        .rtt_us = rtt(a),
+        .rtt_us = turn_rtt(a),
         .heard_us = a->heard,
         .has_ticket = a->ticket_len > 0,
         .silent = a->silent,

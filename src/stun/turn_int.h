@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* An allocation's parts, for turn_allocation.c (its life), turn_exchange.c (signed requests),
- * turn_peers.c (permissions, channels, data) and turn_tcp.c only. */
+/* An allocation's parts, for turn_allocation.c (its life), turn_alive.c, turn_exchange.c (signed
+ * requests), turn_peers.c (permissions, channels, data) and turn_tcp.c only. */
 #ifndef ADIT_STUN_TURN_INT_H
 #define ADIT_STUN_TURN_INT_H
 
@@ -8,16 +8,17 @@
 #include "stun/transaction.h"
 #include "stun/turn_allocation.h"
 
-#define TURN_RENEW_S        240 /* permissions live 300 s, channels 600 (RFC 8656 9, 12) */
-#define TURN_PERMISSION_S   300
-#define TURN_CHANNEL_S      600
-#define TURN_CHANNEL_REST_S 300 /* before a number or a peer may be bound anew (RFC 8656 12) */
-#define TURN_RETRY_S        30  /* what a server refused for the moment is asked for again */
-#define TURN_REDIRECTS_MAX  5
-#define TURN_PORTS_MAX      3 /* new local ports after 437 (RFC 8656 7.4) */
-#define TURN_STALE_MAX      8 /* 438s in a row to one request */
-#define TURN_TICKET_MAX     512
-#define TURN_REQUEST_BYTES  4096 /* room to build a request in */
+#define TURN_RENEW_S         240 /* permissions live 300 s, channels 600 (RFC 8656 9, 12) */
+#define TURN_PERMISSION_S    300
+#define TURN_CHANNEL_S       600
+#define TURN_CHANNEL_REST_S  300 /* before a number or a peer may be bound anew (RFC 8656 12) */
+#define TURN_RETRY_S         30  /* what a server refused for the moment is asked for again */
+#define TURN_REFRESH_AGAIN_S 5
+#define TURN_REDIRECTS_MAX   5
+#define TURN_PORTS_MAX       3 /* new local ports after 437 (RFC 8656 7.4) */
+#define TURN_STALE_MAX       8 /* 438s in a row to one request */
+#define TURN_TICKET_MAX      512
+#define TURN_REQUEST_BYTES   4096 /* room to build a request in */
 
 struct turn_exchange;
 
@@ -158,6 +159,27 @@ void turn_sent(struct turn_allocation *allocation);
 /* The allocation is gone, a request has shown. True: it is being moved here by a ticket; false: it
  * has ended. */
 bool turn_gone(struct turn_allocation *allocation, const struct turn_report *report);
+
+void turn_end_with(struct turn_allocation *allocation, enum turn_trouble trouble, const char *what);
+/* Opens a leg; false: no memory. Closes one, and forgets everything of it. */
+bool turn_leg_begin(struct turn_leg *leg);
+void turn_leg_drop(struct turn_leg *leg);
+
+/* turn_alive.c: what a success response to Allocate or Refresh has. */
+void turn_take_lifetime(struct turn_allocation *allocation, const struct stun_message *response);
+void turn_take_ticket(struct turn_allocation *allocation, const struct stun_message *response);
+/* Smoothed round trip; 0: not known. */
+uint64_t turn_rtt(const struct turn_allocation *allocation);
+/* Asks for a Refresh. False: cannot. */
+bool turn_refresh(struct turn_allocation *allocation, struct turn_leg *leg, bool with_ticket);
+/* Opens another leg, on which a ticket takes the allocation along; false: cannot. */
+bool turn_begin_move(struct turn_allocation *allocation);
+/* Something proper has come from the server. */
+void turn_heard(struct turn_allocation *allocation);
+/* When liveness has something to do next; does it. True: the owner was told something, and the
+ * allocation may be gone. */
+uint64_t turn_liveness_due(const struct turn_allocation *allocation);
+bool turn_liveness_work(struct turn_allocation *allocation);
 
 /* turn_peers.c */
 uint64_t turn_peers_due(const struct turn_allocation *allocation);

@@ -26,9 +26,10 @@
  * and at the end of the pipe. Callbacks may do anything to the pipe, since it is destroyed from the
  * loop only; a peer that a callback is about is freed after it.
  *
- * Limits: TURN_ORDERED_PEERS_MAX peers (more are not answered, and written to in vain); a queue of
- * what was written, which those who respect pipe_room() keep at TURN_ORDERED_QUEUE_BYTES; for each
- * peer a window of ORDERED_WINDOW packets received out of order, and one message.
+ * Limits: TURN_ORDERED_PEERS_MAX peers (one more takes the place of whoever has said nothing for
+ * give_up_ms; else it is not answered, and written to in vain); a queue of what was written, which
+ * those who respect pipe_room() keep at TURN_ORDERED_QUEUE_BYTES; for each peer a window of
+ * ORDERED_WINDOW packets received out of order, ORDERED_HELD_MAX bytes of them, and one message.
  */
 #include "stun/turn_ordered.h"
 
@@ -165,6 +166,7 @@ static struct ordered_peer *new_peer(struct ordered *o, const struct addr *addr)
     peer->owner = o;
     peer->name = peer->now = *addr;
     peer->mine = new_tag(o);
+    peer->heard = loop_now(o->base.loop);
     timer_init(&peer->hello, on_hello_due, peer);
     ordered_out_init(peer);
     ordered_in_init(peer);
@@ -211,6 +213,21 @@ static void drop_peer(struct ordered_peer *peer)
     if (o->events.lost)
         o->events.lost(&o->base, &name, bytes, o->arg);
     tell_room(o);
+}
+
+/* Makes room for another peer: whoever vanished without a word has said nothing for longest, and
+ * waits for nothing of ours. If it is there after all, it introduces itself again. */
+static void make_room(struct ordered *o)
+{
+    struct ordered_peer *idlest = NULL;
+
+    if (o->peer_count < TURN_ORDERED_PEERS_MAX)
+        return;
+    for (struct ordered_peer *peer = o->peers; peer; peer = peer->next)
+        if (peer->established && !has_to_send(peer) && (!idlest || peer->heard < idlest->heard))
+            idlest = peer;
+    if (idlest && ordered_now(idlest) - idlest->heard >= o->give_up_ms * MS_US)
+        drop_peer(idlest);
 }
 
 void ordered_give_up(struct ordered_peer *peer)
@@ -292,6 +309,7 @@ static void on_introduction(struct ordered *o, uint64_t theirs, const struct add
     struct ordered_peer *peer = find_by_addr(o, from);
 
     if (!peer) {
+        make_room(o);
         if (is_closing(o) || !(peer = new_peer(o, from)))
             return;
         timer_set_in(o->base.loop, &peer->hello, STRANGER_US);
@@ -381,6 +399,7 @@ static void on_tagged(struct ordered *o, const struct ordered_packet *packet,
         drop_peer(peer);
         return;
     }
+    peer->heard = ordered_now(peer);
     if (peer->established)
         timer_cancel(o->base.loop, &peer->hello);
     follow(peer, packet, from);

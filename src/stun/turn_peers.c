@@ -226,8 +226,10 @@ static void on_channel(struct turn_exchange *exchange, const struct stun_message
         turn_gone(a, report);
         return;
     }
+    if (channel->state == TURN_CHANNEL_RESTING)
+        return; /* the server may know it still: it rests as long as it must */
     channel->due = now + SEC_US;
-    if (report->code != 0 && channel->state != TURN_CHANNEL_RESTING) {
+    if (report->code != 0) {
         channel->state = TURN_CHANNEL_REFUSED;
         channel->due = now + TURN_RETRY_S * SEC_US;
         /* If it is the peer that is refused, the permission's answer says so too, sooner. */

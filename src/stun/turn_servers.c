@@ -18,7 +18,8 @@
  * dead network of ours costs more than it must.
  *
  * A server that failed rests: a minute when it was full or over quota (RFC 8656 7.4), two when it
- * has old allocations for all our ports, else longer each time, from RETRY_MIN_US to RETRY_MAX_US.
+ * has old allocations for all our ports, else longer each time, from RETRY_MIN_US to RETRY_MAX_US;
+ * one whose allocation ended does not, unless that happens again within STEADY_US.
  * One whose refusal will not pass (wrong password, no such family) is not asked again. When none is
  * left, or, before the first was ever up, all have been tried or the time is over, it ends with the
  * most telling report: one of a server that answered is better than one of silence.
@@ -37,6 +38,7 @@
 #define RETRY_MIN_US      (1 * SEC_US)
 #define RETRY_MAX_US      (30 * SEC_US)
 #define RETRY_FULL_US     (60 * SEC_US)
+#define STEADY_US         (30 * SEC_US)
 #define RETRY_MISMATCH_US (120 * SEC_US)
 
 struct candidate {
@@ -44,9 +46,10 @@ struct candidate {
     struct turn_server server;          /* its strings are its own */
     struct turn_allocation *allocation; /* NULL: none */
     bool is_up, releasing;
-    bool refused;    /* will not pass */
-    uint64_t rest;   /* not before this time */
-    unsigned failed; /* in a row */
+    bool refused;  /* will not pass */
+    uint64_t rest; /* not before this time */
+    uint64_t up_at;
+    unsigned failed; /* in a row, which an allocation that lived for STEADY_US ends */
     struct turn_report report;
 };
 
@@ -343,7 +346,7 @@ static void schedule(struct turn_servers *s)
     }
     if (s->order_next < s->order_count)
         due = s->next_at;
-    for (size_t i = 0; i < s->count && s->was_up; i++)
+    for (size_t i = 0; i < s->count && s->was_up && s->order_next == s->order_count; i++)
         if (!s->candidates[i].allocation && !s->candidates[i].refused &&
             s->candidates[i].rest < due)
             due = s->candidates[i].rest;
@@ -364,7 +367,7 @@ static void on_up(struct turn_allocation *allocation, void *arg)
     struct candidate *candidate = arg;
     struct turn_servers *s = candidate->owner;
 
-    candidate->failed = 0;
+    candidate->up_at = loop_now(s->loop);
     candidate->is_up = true;
     candidate->report.trouble = TURN_FINE;
     s->was_up = true;
@@ -388,10 +391,16 @@ static void on_silent(struct turn_allocation *allocation, bool silent, void *arg
         stop_seeking(s);
 }
 
+/* An allocation that was lost is asked for again at once, but not again and again of a server that
+ * grants it and takes it back. */
 static uint64_t rest_after(const struct candidate *candidate, enum turn_trouble trouble)
 {
     uint64_t rest = RETRY_MIN_US << (candidate->failed < 6 ? candidate->failed : 6);
 
+    if (candidate->is_up && candidate->failed == 0)
+        return 0;
+    if (candidate->is_up)
+        return rest < RETRY_MAX_US ? rest : RETRY_MAX_US;
     if (trouble == TURN_QUOTA || trouble == TURN_CAPACITY)
         return RETRY_FULL_US;
     if (trouble == TURN_MISMATCH)
@@ -408,8 +417,9 @@ static void failed(struct candidate *candidate, const struct turn_report *report
 
     candidate->report = *report;
     candidate->refused = !turn_is_passing(report->trouble);
-    candidate->rest =
-        loop_now(s->loop) + (candidate->is_up ? 0 : rest_after(candidate, report->trouble));
+    if (candidate->is_up && loop_now(s->loop) - candidate->up_at >= STEADY_US)
+        candidate->failed = 0;
+    candidate->rest = loop_now(s->loop) + rest_after(candidate, report->trouble);
     candidate->failed++;
     candidate->is_up = false;
     if (was_current)
