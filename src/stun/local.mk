@@ -49,6 +49,8 @@ tests_unit_test_turn_coturn_SOURCES = tests/unit/test_turn_coturn.c tests/unit/t
 	tests/unit/pipe_recorder.h
 check_PROGRAMS += tests/unit/test-turn-ordered
 tests_unit_test_turn_ordered_SOURCES = tests/unit/test_turn_ordered.c tests/unit/pipe_recorder.h
+check_PROGRAMS += tests/unit/test-ordered-rate
+tests_unit_test_ordered_rate_SOURCES = tests/unit/test_ordered_rate.c
 fuzz_targets += tests/fuzz/fuzz-ordered
 tests_fuzz_fuzz_ordered_SOURCES = tests/fuzz/fuzz_ordered.c
 check_PROGRAMS += tests/unit/test-turn

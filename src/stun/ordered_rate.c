@@ -9,6 +9,7 @@
  * into the path. Sending is paced at that rate, with twice the product under way at most.
  *
  *     startup: 2.77 times the rate, until three round trips have not made it a quarter better
+ *              (without those that had too little to send)
  *     drain:   a third of it, until no more than the product is under way
  *     cruise:  eight round trips at 1.25, 0.75, 1, 1, 1, 1, 1, 1 times the rate
  *     probe:   every 10 s without a shorter round trip, half the product for 200 ms, so that queues
@@ -153,7 +154,8 @@ void ordered_rate_lost(struct ordered_rate *rate, size_t bytes)
     rate->round_lost += bytes;
 }
 
-static void end_round(struct ordered_rate *rate)
+/* limited: what ended it was sent when there was nothing more to send. */
+static void end_round(struct ordered_rate *rate, bool limited)
 {
     uint64_t lost = rate->round_lost, sent = rate->round_sent + lost;
     uint64_t best = ordered_rate_estimate(rate);
@@ -173,7 +175,7 @@ static void end_round(struct ordered_rate *rate)
     if (best * 4 > rate->full_rate * 5) {
         rate->full_rate = best;
         rate->full_rounds = 0;
-    } else if (++rate->full_rounds >= 3) {
+    } else if (!limited && ++rate->full_rounds >= 3) {
         rate->mode = RATE_DRAIN;
     }
 }
@@ -230,6 +232,6 @@ void ordered_rate_confirmed(struct ordered_rate *rate, uint64_t now, size_t byte
     if (sample > *round)
         *round = sample;
     if (mark->delivered >= rate->round_ends)
-        end_round(rate);
+        end_round(rate, mark->limited);
     move_on(rate, now, flight);
 }
