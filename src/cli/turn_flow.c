@@ -11,7 +11,8 @@
  *           others take, says something about the line and the server.
  *   SIZES   messages of growing sizes, three of each, to see what comes through.
  *
- * A message is lost when GAP later ones have arrived, or after LOST_US.
+ * A message is lost when GAP later ones have arrived, or after LOST_US; while the rate is sought,
+ * after some times what others take, so that the window does not stand still.
  *
  *     magic 8, number 4, phase 4, bytes
  */
@@ -24,11 +25,13 @@
 #define WINDOW_MAX    256
 #define GAP           32
 #define MESSAGE_BYTES 1150
-#define LOST_US       (600 * MS_US)
+#define LOST_US       (1500 * MS_US)
 #define TICK_US       (5 * MS_US)
 #define SIZES_US      (400 * MS_US)
 #define LOSS_RATE_MAX 1250000 /* bytes a second */
-#define LOSS_RATE_MIN 12500
+#define LOSS_RATE_MIN 62500
+#define DELAYS        4 /* times the delay of others, and DELAY_US: then it is lost */
+#define DELAY_US      (30 * MS_US)
 #define HEAD_BYTES    16
 #define SLOTS         4096 /* well above what is under way */
 
@@ -44,6 +47,7 @@ struct flow {
     void (*done)(void *arg);
     void *arg;
     uint64_t magic, duration_us, start_us, end_us, last_us, latency_us;
+    uint64_t delay_us; /* smoothed; 0: none has arrived */
     enum flow_phase phase;
     uint32_t next, oldest;   /* numbers: of the next message, of the first that may be under way */
     uint64_t sent_us[SLOTS]; /* 0: not under way; by number modulo SLOTS */
@@ -186,10 +190,13 @@ static bool phase_work(struct flow *flow, uint64_t now)
 static void on_tick(void *arg)
 {
     struct flow *flow = arg;
-    uint64_t now = loop_now(flow->loop);
+    uint64_t now = loop_now(flow->loop), limit = LOST_US;
 
-    if (now > LOST_US)
-        give_up_before(flow, now - LOST_US, 0);
+    if (flow->phase == FLOW_RATE && flow->delay_us > 0)
+        limit = flow->delay_us * DELAYS + DELAY_US < LOST_US ? flow->delay_us * DELAYS + DELAY_US
+                                                             : LOST_US;
+    if (now > limit)
+        give_up_before(flow, now - limit, 0);
     if (phase_work(flow, now))
         return;
     flow->ticked_us = now;
@@ -237,6 +244,7 @@ void flow_data(struct flow *flow, const uint8_t *bytes, size_t len)
     slot = &flow->sent_us[number % SLOTS];
     if (*slot == 0 || number >= flow->next || flow->next - number > SLOTS)
         return; /* too late */
+    flow->delay_us = flow->delay_us == 0 ? now - *slot + 1 : (7 * flow->delay_us + now - *slot) / 8;
     if (get32(bytes + 12) == FLOW_LOSS) {
         flow->latency_us += now - *slot;
         flow->result->received++;

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import termios
 
 from harness import Skip, await_true, check, equal, need, test
 
@@ -340,7 +341,7 @@ def advised(result, *words):
         check(any(w in a for a in result["advice"]), f"no advice has {w!r}: {result['advice']}")
 
 
-@test("turn probe: what a server offers, by every leg and family", timeout=120)
+@test("turn probe: what a server offers, by every leg and family", timeout=120, alone=True)
 def offers(t):
     need("turnserver", "ss")
     space = Space(t)
@@ -357,7 +358,7 @@ def offers(t):
               "what the server says")
         check(leg["rtt_ms"] > 0 and leg["relayed_ipv6"].startswith("[fd09::1]:"), leg)
         flow = leg["throughput"]
-        check(flow["mbit"] > 1 and flow["loss_percent"] < 5 and flow["largest"] >= 1448, flow)
+        check(flow["mbit"] > 1 and flow["loss_percent"] < 20 and flow["largest"] >= 1448, flow)
         check(("tcp_relay" in leg) == (leg["transport"] != "udp"), "RFC 6062")
         t.note(f"{leg['transport']}/{leg['family']}: {flow['mbit']:.0f} Mbit/s, "
                f"{flow['loss_percent']:.1f} %, {flow['latency_ms']:.1f} ms")
@@ -416,3 +417,68 @@ def wrongs(t):
     advised(probe(space, udp, who=("--user", "1600000000:bob"), code=1), "time of their end")
     advised(probe(space, SERVER, "--secret-file", secret, who=(), password=None), "offers no TLS")
     stop()
+
+
+@test("turn send: at a terminal, the peer's address and the password are asked for", timeout=60)
+def prompts(t):
+    need("turnserver", "ss")
+    space = Space(t)
+    space.coturn()
+    listener = Listener(space, "--once")
+    leader, follower = os.openpty()
+    p = space.spawn("send", t.program, "turn", "send", "-c", "/dev/null", "--user", "alice",
+                    "--server", f"turn:{SERVER}", "hello", stdin=follower)
+    os.write(leader, f"{listener.address}\n".encode())
+    await_true(lambda: not termios.tcgetattr(leader)[3] & termios.ECHO, "the password's prompt")
+    os.write(leader, b"secret\n")
+    equal(p.wait(30), 0, f"turn send: {p.log.text()}")
+    check("address of the peer" in p.log.text() and "password of alice" in p.log.text(),
+          p.log.text())
+    listener.p.expect(": hello$")
+    equal(listener.p.wait(20), 0, "the listener's exit code")
+
+
+LOSSY = r"""
+import random, selectors, socket, sys
+random.seed(1)
+front = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+front.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+front.bind((sys.argv[1], 3478))
+selector, flows = selectors.DefaultSelector(), {}
+selector.register(front, selectors.EVENT_READ, None)
+print("ready", flush=True)
+while True:
+    for key, _ in selector.select():
+        data, sender = key.fileobj.recvfrom(65536)
+        if data[0] >= 64 and random.random() < 0.05:
+            continue
+        if key.data is not None:
+            front.sendto(data, key.data)
+            continue
+        if sender not in flows:
+            flows[sender] = s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            s.connect((sys.argv[2], 3478))
+            selector.register(s, selectors.EVENT_READ, sender)
+        flows[sender].send(data)
+"""
+
+
+@test("turn probe: loss on the way is measured, and a file arrives in spite of it", timeout=120, alone=True)
+def lossy(t):
+    need("turnserver", "ss")
+    space = Space(t)
+    space.coturn()
+    space.spawn("line", sys.executable, "-c", LOSSY, PEER, SERVER).expect("ready")
+    # Drops ChannelData: messages on their way to the server. They come back in indications.
+    result = probe(space, f"turn:{PEER}?transport=udp", time_="4s")
+    loss = result["legs"][0]["throughput"]["loss_percent"]
+    check(2.5 < loss < 8, f"{loss} % were measured, 5 % are lost")
+    advised(result, "% of what it relays")
+    data = os.urandom(500_000)
+    listener = Listener(space, server=f"turn:{PEER}")
+    out, _ = send(space, listener.address, t.write("file", data), "behind it",
+                  server=f"turn:{PEER}")
+    listener.p.expect(": behind it$")
+    listener.has("file", data)
+    listener.stop()
+    t.note(f"{loss:.1f} % measured; {re.search('[0-9.]+ [kM]B/s', out).group()} for the file")
