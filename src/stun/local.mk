@@ -56,3 +56,5 @@ tests_fuzz_fuzz_ordered_SOURCES = tests/fuzz/fuzz_ordered.c
 check_PROGRAMS += tests/unit/test-turn
 tests_unit_test_turn_SOURCES = tests/unit/test_turn.c tests/unit/turn_world.c tests/unit/turn_world.h \
 	tests/unit/pipe_recorder.h
+fuzz_targets += tests/fuzz/fuzz-turn
+tests_fuzz_fuzz_turn_SOURCES = tests/fuzz/fuzz_turn.c

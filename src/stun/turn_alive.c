@@ -81,7 +81,12 @@ static void build_refresh(struct turn_exchange *exchange, struct stun_builder *b
 /* The allocation has followed us: to another leg, or to another address of this one. */
 static void moved(struct turn_allocation *a, struct turn_leg *leg)
 {
+    struct turn_report report;
+
     if (leg == a->moving) {
+        turn_report_make(&report, TURN_LOST, STUN_METHOD_CONNECT, 0,
+                         "the connection to the server was replaced meanwhile: try again");
+        turn_tcp_fail_all(a, &report); /* what was asked on the old leg is not answered here */
         turn_peers_detach(a);
         turn_leg_drop(a->leg);
         a->refresh = NULL;

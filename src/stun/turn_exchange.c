@@ -188,6 +188,8 @@ bool turn_exchange_start(struct turn_leg *leg, const struct turn_exchange *what,
 
 void turn_exchange_cancel(struct turn_exchange *exchange)
 {
+    if (exchange->holder)
+        *exchange->holder = NULL;
     if (exchange->transaction)
         transaction_cancel(exchange->transaction);
     unlink_exchange(exchange);

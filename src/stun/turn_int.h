@@ -47,7 +47,8 @@ struct turn_exchange {
     turn_exchange_build *build;
     turn_exchange_done *done;
     void *arg;
-    struct addr peer; /* for build and done */
+    struct turn_exchange **holder; /* set to NULL when it is cancelled; may be NULL */
+    struct addr peer;              /* for build and done */
     uint32_t number;
 };
 

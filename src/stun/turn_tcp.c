@@ -246,6 +246,7 @@ struct turn_tcp *turn_tcp_connect(struct turn_allocation *allocation, const stru
                                        .build = build_connect,
                                        .done = on_connect,
                                        .arg = tcp,
+                                       .holder = tcp ? &tcp->connect : NULL,
                                        .peer = *peer};
 
     if (!tcp)
