@@ -66,7 +66,7 @@ def lifetimes(lab):
             lines.put("hello")
             listener.p.expect(" hello$")
             chats.append(Chat(lines, listener, f"{here.host.name}{len(plain)}", step=0.1))
-    time.sleep(10)
+    time.sleep(7)
     count = [chat.finish() for chat in chats]
     stale, refreshed = server.logged("438"), server.logged("refreshed")
     check(stale >= 4 and refreshed >= 8, f"{stale} stale nonces, {refreshed} refreshed")
