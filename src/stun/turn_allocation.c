@@ -370,6 +370,23 @@ static void allocate(struct turn_allocation *a)
 
 /* --- Time --- */
 
+/* On UDP only an answer shows that an address of the server's name is good. */
+static bool may_skip(const struct turn_allocation *a)
+{
+    struct addr literal;
+
+    return a->to.server.transport == SERVER_UDP && !addr_is_set(&a->to.leg.address) &&
+           addr_parse_ip(a->to.server.host, &literal) != 0 && a->skips < TURN_SKIPS_MAX &&
+           a->heard == 0;
+}
+
+static void try_next_address(struct turn_allocation *a)
+{
+    a->skips++;
+    a->to.leg.skip++;
+    reopen(a);
+}
+
 static void on_timer(void *arg)
 {
     static const struct turn_report fine = {.trouble = TURN_FINE, .text = "released"};
@@ -378,6 +395,10 @@ static void on_timer(void *arg)
 
     if (a->state == TURN_RELEASING) {
         turn_end(a, &fine);
+        return;
+    }
+    if (a->state == TURN_ALLOCATING && may_skip(a)) {
+        try_next_address(a);
         return;
     }
     if (a->state != TURN_UP)
@@ -450,9 +471,11 @@ static void on_leg_up(struct leg *leg, void *arg)
 
     (void)leg;
     of->up = true;
-    if (of == a->leg)
+    if (of == a->leg) {
+        if (may_skip(a))
+            timer_set_in(a->loop, &a->timer, TURN_SKIP_US);
         allocate(a);
-    else if (!turn_refresh(a, of, true))
+    } else if (!turn_refresh(a, of, true))
         turn_leg_drop(of);
 }
 
@@ -568,9 +591,12 @@ static void on_leg_end(struct leg *leg, int why, const char *text, void *arg)
     turn_peers_detach(a);
     turn_leg_drop(of);
     a->refresh = NULL;
-    if (a->state == TURN_RELEASING)
+    if (a->state == TURN_RELEASING) {
         turn_end(a, &fine);
-    else if (!turn_begin_move(a))
+    } else if (a->state == TURN_CONNECTING && a->to.leg.skip > 0 && may_skip(a)) {
+        a->to.leg.skip = 0; /* there is no other: from the first again */
+        reopen(a);
+    } else if (!turn_begin_move(a))
         turn_end(a, &report);
 }
 

@@ -15,7 +15,9 @@
 #define TURN_RETRY_S         30  /* what a server refused for the moment is asked for again */
 #define TURN_REFRESH_AGAIN_S 5
 #define TURN_REDIRECTS_MAX   5
-#define TURN_PORTS_MAX       3 /* new local ports after 437 (RFC 8656 7.4) */
+#define TURN_PORTS_MAX       3  /* new local ports after 437 (RFC 8656 7.4) */
+#define TURN_SKIPS_MAX       12 /* other addresses of a name, when one is silent on UDP */
+#define TURN_SKIP_US         (2500 * MS_US)
 #define TURN_STALE_MAX       8 /* 438s in a row to one request */
 #define TURN_TICKET_MAX      512
 #define TURN_REQUEST_BYTES   4096 /* room to build a request in */
@@ -114,7 +116,7 @@ struct turn_allocation {
     struct timer timer;
     /* Until it is up. */
     struct addr redirected[TURN_REDIRECTS_MAX];
-    unsigned redirects, ports;
+    unsigned redirects, ports, skips;
     /* What was granted. */
     struct addr relayed[2], mapped;
     unsigned relayed_count;

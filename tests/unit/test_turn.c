@@ -274,6 +274,74 @@ static void both_families(void **state)
     world_free(&world);
 }
 
+/* --- Names --- */
+
+struct lookup {
+    struct timer timer;
+    stun_resolved_cb *done;
+    void *arg;
+};
+
+static void on_looked_up(void *arg)
+{
+    struct lookup *lookup = arg;
+    struct addr addrs[3];
+
+    addr_parse("10.0.0.1:0", &addrs[0]);
+    addr_parse("10.0.0.1:0", &addrs[1]);
+    addr_parse("10.0.0.2:0", &addrs[2]);
+    lookup->done(lookup->arg, addrs, 3, NULL);
+    free(lookup);
+}
+
+static void *look_up(void *owner, const char *name, stun_resolved_cb *done, void *arg)
+{
+    struct lookup *lookup = calloc(1, sizeof(*lookup));
+
+    (void)owner;
+    assert_string_equal(name, "relay.test");
+    lookup->done = done;
+    lookup->arg = arg;
+    timer_init(&lookup->timer, on_looked_up, lookup);
+    timer_set_in(world.loop, &lookup->timer, 5 * MS_US);
+    return lookup;
+}
+
+static void forget_lookup(void *owner, void *lookup)
+{
+    (void)owner;
+    timer_cancel(world.loop, &((struct lookup *)lookup)->timer);
+    free(lookup);
+}
+
+/* Of a name's addresses the first that answers is used, on UDP too; if none does, it ends. */
+static void names(void **state)
+{
+    (void)state;
+    for (int all = 0; all < 2; all++) {
+        struct turn_server server;
+        struct turn_settings settings = {.servers = &server, .count = 1};
+        struct client a;
+
+        world_init(&world, 15);
+        server = world_server(&world, 0, SERVER_UDP);
+        strcpy(server.server.host, "relay.test");
+        server.leg.resolver =
+            (struct stun_resolver){.start = look_up, .cancel = forget_lookup, .owner = NULL};
+        world.dead[0] = true;
+        world.dead[1] = all;
+        client_open(&a, &settings);
+        run_for(20 * SEC_US);
+        assert_int_equal(a.r.ups, !all);
+        assert_int_equal(a.r.ends, all);
+        if (!all)
+            client_close(&a);
+        else
+            assert_int_equal(a.report.trouble, TURN_SILENT);
+        world_free(&world);
+    }
+}
+
 /* --- Errors --- */
 
 /* An error to Allocate, once or always: what becomes of it. */
@@ -690,6 +758,7 @@ int main(void)
         cmocka_unit_test(limits),
         cmocka_unit_test(forgotten_peers),
         cmocka_unit_test(ends),
+        cmocka_unit_test(names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
