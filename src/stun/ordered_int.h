@@ -13,6 +13,7 @@
 #define ORDERED_PACKET      1200 /* the default packet_max */
 #define ORDERED_PACKET_MIN  128
 #define ORDERED_PACKET_LONG 65000
+#define ORDERED_HELD_MAX    (2 * TURN_ORDERED_QUEUE_BYTES) /* out of order, of a peer */
 
 enum ordered_segment_state { SEGMENT_WAITS, SEGMENT_FLIES, SEGMENT_LOST, SEGMENT_CAME };
 
@@ -46,7 +47,7 @@ struct ordered_out {
 struct ordered_slot {
     struct slice data;
     uint8_t flags;
-    bool has;
+    bool has, held; /* held: counted in `held` */
 };
 
 /* What comes from a peer. */
@@ -64,6 +65,7 @@ struct ordered_in {
     uint64_t came;    /* when it came; 0: told already */
     struct timer ack;
     struct defer ack_soon;
+    size_t held; /* bytes that came out of order */
     uint64_t received, duplicates;
 };
 
@@ -78,6 +80,7 @@ struct ordered_peer {
     bool established, was_established;
     bool confirmed_told;
     unsigned hellos;
+    uint64_t heard; /* when something of it came last */
     struct timer hello;
     struct ordered_out out;
     struct ordered_in in;

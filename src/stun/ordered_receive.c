@@ -166,12 +166,28 @@ void ordered_in_deliver(struct ordered_peer *peer)
         struct slice data = slot->data;
         uint8_t flags = slot->flags;
 
+        in->held -= slot->held ? data.len : 0;
         *slot = (struct ordered_slot){0};
         deliver_segment(peer, &data, flags);
     }
     /* A sender that was held back is told when half the window is free again. */
     if (in->ring && in->deliver + ORDERED_WINDOW - in->told_limit >= ORDERED_WINDOW / 2)
         defer_soon(peer->owner->base.loop, &in->ack_soon);
+}
+
+/* What waits for others must not keep a block alive that is far larger than it. */
+static void keep(struct ordered_in *in, struct ordered_slot *slot, const struct slice *frame,
+                 const struct ordered_packet *packet)
+{
+    slot->has = true;
+    slot->flags = packet->flags;
+    slot->held = packet->number != in->next;
+    if (slot->held)
+        in->held += packet->len;
+    if (slot->held && frame->block->size / 4 > packet->len)
+        slot->data = slice_copy(packet->bytes, packet->len);
+    else
+        slot->data = slice_part(frame, (size_t)(packet->bytes - frame->data), packet->len);
 }
 
 void ordered_in_data(struct ordered_peer *peer, const struct slice *frame,
@@ -195,9 +211,11 @@ void ordered_in_data(struct ordered_peer *peer, const struct slice *frame,
         plan_ack(peer, true);
         return;
     }
-    slot->has = true;
-    slot->flags = packet->flags;
-    slot->data = slice_part(frame, (size_t)(packet->bytes - frame->data), packet->len);
+    if (number != in->next && in->held + packet->len > ORDERED_HELD_MAX) {
+        plan_ack(peer, true); /* it is sent again, when there is room */
+        return;
+    }
+    keep(in, slot, frame, packet);
     in->received++;
     in->unacked++;
     if ((int32_t)(packet->time_us - in->time_us) > 0 || in->received == 1)
@@ -231,6 +249,7 @@ static void clear(struct ordered_in *in)
         block_unref(in->partial);
     in->partial = NULL;
     in->partial_len = 0;
+    in->held = 0;
 }
 
 void ordered_in_restart(struct ordered_peer *peer)

@@ -334,15 +334,16 @@ void ordered_out_restart(struct ordered_peer *peer)
     struct ordered_out *out = &peer->out;
     struct ordered_segment *ring;
     uint32_t count = 0, start = out->first;
+    size_t dropped = 0;
 
     /* The new one can do nothing with the rest of a message. */
     while (start != out->end && !(segment_at(out, start)->flags & ORDERED_FIRST)) {
         struct ordered_segment *segment = segment_at(out, start++);
 
-        out->bytes -= segment->data.len;
-        ordered_shrunk(peer, segment->data.len);
+        dropped += segment->data.len;
         slice_drop(&segment->data);
     }
+    out->bytes -= dropped;
     if (out->cap > 0) {
         ring = calloc(out->cap, sizeof(*ring));
         if (!ring)
@@ -364,6 +365,9 @@ void ordered_out_restart(struct ordered_peer *peer)
     out->newest = 0;
     out->progress = ordered_now(peer);
     ordered_rate_init(&out->rate, peer->owner->rate_max);
+    peer->confirmed_told |= count == 0; /* what was dropped is not */
+    if (dropped > 0)                    /* told last: who hears of room may write at once */
+        ordered_shrunk(peer, dropped);
 }
 
 void ordered_out_init(struct ordered_peer *peer)

@@ -171,6 +171,7 @@ struct side {
     int joined, again, confirmed, lost, moved, ends, why;
     size_t lost_bytes;
     uint64_t done_at;
+    int room_writes;
     bool wrong;
 };
 
@@ -493,6 +494,69 @@ static void restarts(void **state)
     finish(&net, &a, &c);
 }
 
+static void on_room(struct pipe *pipe, void *arg)
+{
+    struct side *side = arg;
+
+    (void)pipe;
+    for (; side->room_writes > 0; side->room_writes--)
+        side_write(side, side);
+}
+
+/* A message that its predecessor had a part of is dropped, and whoever hears of the room that this
+ * makes may write at once. */
+static void restart_within_a_message(void **state)
+{
+    (void)state;
+    static const struct pipe_events events = {.room = on_room};
+    struct net net = {
+        .loop = loop_new_virtual(11), .delay_us = 20 * MS_US, .rate = 100000, .buffer = 64000};
+    struct side a, b, c;
+
+    side_open(&a, &net, 1, NULL);
+    side_open(&b, &net, 2, NULL);
+    talk(&net, &a, &b, 5);
+    run_for(net.loop, 5 * SEC_US);
+    a.written = 5;
+    side_write(&a, &b); /* 65536 bytes */
+    run_for(net.loop, 200 * MS_US);
+    pipe_abort(b.pipe, -ECANCELED);
+    run_for(net.loop, 100 * MS_US);
+    side_open(&c, &net, 2, NULL);
+    c.expected = a.written;
+    pipe_add_listener(a.pipe, &events, &a);
+    a.addr = c.addr; /* whom on_room() writes to */
+    a.room_writes = 100;
+    run_for(net.loop, 200 * SEC_US);
+    assert_int_equal(a.again, 1);
+    assert_int_equal(a.room_writes, 0);
+    assert_int_equal(c.expected, a.written);
+    assert_false(c.wrong);
+    finish(&net, &a, &c);
+}
+
+/* Those who vanish without a word do not keep others out for ever. */
+static void many_who_vanish(void **state)
+{
+    (void)state;
+    const struct turn_ordered_options options = {.give_up_ms = 500};
+    struct net net = {.loop = loop_new_virtual(12), .delay_us = 1 * MS_US};
+    struct side a, visitor;
+
+    side_open(&a, &net, 1, &options);
+    for (uint16_t i = 0; i < TURN_ORDERED_PEERS_MAX + 10; i++) {
+        side_open(&visitor, &net, 1000 + i, NULL);
+        side_write(&visitor, &a);
+        run_for(net.loop, 300 * MS_US);
+        pipe_abort(visitor.pipe, -ECANCELED);
+        run_for(net.loop, 50 * MS_US);
+    }
+    assert_int_equal(a.joined, TURN_ORDERED_PEERS_MAX + 10);
+    assert_int_equal(a.expected, TURN_ORDERED_PEERS_MAX + 10);
+    assert_int_equal(a.lost, 10);
+    finish(&net, &a, &visitor);
+}
+
 /* A peer whose address changes is followed, and keeps its name. */
 static void moves(void **state)
 {
@@ -579,11 +643,12 @@ static void closing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(good_network), cmocka_unit_test(bad_networks),
-        cmocka_unit_test(throughput),   cmocka_unit_test(slow_reader),
-        cmocka_unit_test(outages),      cmocka_unit_test(restarts),
-        cmocka_unit_test(moves),        cmocka_unit_test(strangers),
-        cmocka_unit_test(closing),
+        cmocka_unit_test(good_network),    cmocka_unit_test(bad_networks),
+        cmocka_unit_test(throughput),      cmocka_unit_test(slow_reader),
+        cmocka_unit_test(outages),         cmocka_unit_test(restarts),
+        cmocka_unit_test(moves),           cmocka_unit_test(strangers),
+        cmocka_unit_test(closing),         cmocka_unit_test(restart_within_a_message),
+        cmocka_unit_test(many_who_vanish),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
