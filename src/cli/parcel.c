@@ -87,6 +87,14 @@ size_t parcel_build_head(const struct parcel *parcel, uint8_t head[PARCEL_HEAD_M
     return at;
 }
 
+/* Controls, those of ISO 6429 in UTF-8 too (0xC2 0x80 to 0x9F), which terminals may obey. */
+static bool is_bad_in_name(const uint8_t *bytes, size_t i, size_t len)
+{
+    bool c1 = bytes[i] == 0xC2 && i + 1 < len && bytes[i + 1] >= 0x80 && bytes[i + 1] <= 0x9F;
+
+    return bytes[i] < 0x20 || bytes[i] == 0x7F || bytes[i] == '\\' || c1;
+}
+
 void parcel_safe_name(const uint8_t *bytes, size_t len, char name[PARCEL_NAME_MAX + 1])
 {
     size_t begin = 0, n = 0;
@@ -95,8 +103,7 @@ void parcel_safe_name(const uint8_t *bytes, size_t len, char name[PARCEL_NAME_MA
         if (bytes[i] == '/')
             begin = i + 1;
     for (size_t i = begin; i < len && n < PARCEL_NAME_MAX - 55; i++) /* room for a suffix */
-        name[n++] =
-            (char)(bytes[i] < 0x20 || bytes[i] == 0x7F || bytes[i] == '\\' ? '_' : bytes[i]);
+        name[n++] = (char)(is_bad_in_name(bytes, i, len) ? '_' : bytes[i]);
     name[n] = '\0';
     if (name[0] == '.' || name[0] == '-')
         name[0] = '_';

@@ -73,9 +73,11 @@ static struct inbox_file *find(const struct inbox *inbox, const struct addr *fro
     return NULL;
 }
 
-/* Forgets a file; the part stays. */
-static void leave(struct inbox_file *file)
+/* Forgets a file; the part stays, if there is anything in it and it is ours (its hash is there). */
+static void leave(const struct inbox *inbox, struct inbox_file *file)
 {
+    if (file->hash != NULL && file->at == 0)
+        unlinkat(inbox->directory, file->part, 0);
     if (file->fd >= 0)
         close(file->fd);
     hash_stream_free(file->hash);
@@ -87,7 +89,7 @@ static void leave(struct inbox_file *file)
 static void discard(struct inbox *inbox, struct inbox_file *file)
 {
     unlinkat(inbox->directory, file->part, 0);
-    leave(file);
+    leave(inbox, file);
 }
 
 void inbox_free(struct inbox *inbox)
@@ -96,7 +98,7 @@ void inbox_free(struct inbox *inbox)
         return;
     for (size_t i = 0; i < INBOX_SENDERS_MAX; i++)
         if (inbox->files[i].used)
-            leave(&inbox->files[i]);
+            leave(inbox, &inbox->files[i]);
     close(inbox->directory);
     free(inbox);
 }
@@ -159,7 +161,7 @@ static void take_over(struct inbox *inbox, const struct inbox_file *file)
     for (size_t i = 0; i < INBOX_SENDERS_MAX; i++)
         if (inbox->files[i].used && &inbox->files[i] != file &&
             strcmp(inbox->files[i].part, file->part) == 0)
-            leave(&inbox->files[i]);
+            leave(inbox, &inbox->files[i]);
 }
 
 int inbox_offer(struct inbox *inbox, const struct addr *from, const struct parcel *offer,
@@ -169,7 +171,7 @@ int inbox_offer(struct inbox *inbox, const struct addr *from, const struct parce
     int rc = ADIT_EFULL, len;
 
     if (file != NULL) /* it has started anew */
-        leave(file);
+        leave(inbox, file);
     for (size_t i = 0; file == NULL && i < INBOX_SENDERS_MAX; i++)
         if (!inbox->files[i].used)
             file = &inbox->files[i];
@@ -197,7 +199,7 @@ int inbox_offer(struct inbox *inbox, const struct addr *from, const struct parce
     }
     snprintf(why, INBOX_TEXT_MAX, "the listener cannot write the file: %s",
              rc == -EBUSY ? "somebody else is sending it" : err_text(rc));
-    leave(file);
+    leave(inbox, file);
     return rc;
 }
 
@@ -218,7 +220,7 @@ int inbox_data(struct inbox *inbox, const struct addr *from, const struct parcel
         rc = hash_stream_add(file->hash, data->bytes, data->len);
     if (rc != 0) {
         snprintf(why, INBOX_TEXT_MAX, "the listener cannot write the file: %s", err_text(rc));
-        leave(file);
+        leave(inbox, file);
         return rc;
     }
     file->at += data->len;
@@ -277,7 +279,7 @@ int inbox_end(struct inbox *inbox, const struct addr *from, const struct parcel 
     rc = publish(inbox, file);
     if (rc != 0) {
         snprintf(why, INBOX_TEXT_MAX, "the listener cannot keep the file: %s", err_text(rc));
-        leave(file);
+        leave(inbox, file);
         return rc;
     }
     *result = (struct inbox_result){.name = file->name,
@@ -285,7 +287,7 @@ int inbox_end(struct inbox *inbox, const struct addr *from, const struct parcel 
                                     .resumed = file->resumed,
                                     .us = loop_now(inbox->loop) - file->start_us,
                                     .hash = inbox->hash};
-    leave(file);
+    leave(inbox, file);
     return 0;
 }
 
@@ -297,7 +299,7 @@ bool inbox_lost(struct inbox *inbox, const struct addr *from, const char **name,
         return false;
     *name = file->name;
     *bytes = file->at;
-    leave(file);
+    leave(inbox, file);
     return true;
 }
 

@@ -399,7 +399,7 @@ static void take_parcel(struct send *s, const struct parcel *p)
         turn_progress_end(&s->progress);
         fputs("adit: refused: ", stderr);
         for (size_t i = 0; i < p->len; i++)
-            fputc(p->bytes[i] >= 0x20 && p->bytes[i] != 0x7F ? p->bytes[i] : '?', stderr);
+            fputc(p->bytes[i] >= 0x20 && p->bytes[i] < 0x7F ? p->bytes[i] : '?', stderr);
         fputc('\n', stderr);
         fail(s, CLI_FAILURE);
     } else if (p->type == PARCEL_DONE && s->state == SEND_ENDED) {
