@@ -65,6 +65,9 @@ static void hex_in_every_form(void **state)
         /* Wireshark, and the text behind it looks like hex */
         "0000   00 01 00 00 21 12 a4 42 41 42 43 44 45 46 47 48   ....!..BABCDEFGH\n"
         "0010   49 4a 4b 4c                                       ad be\n",
+        /* eight bytes a line, and the text behind them looks like hex */
+        "0000  00 01 00 00 21 12 a4 42   ad be\n0008  41 42 43 44 45 46 47 48   ad be\n"
+        "0010  49 4a 4b 4c               ad be\n",
         /* tcpdump -X, with its heading */
         "12:00:01.5 IP 10.0.0.1.5000 > 10.0.0.2.3478: UDP, length 20\n"
         "\t0x0000:  0001 0000 2112 a442 4142 4344 4546 4748  ....!..BABCDEFGH\n"
@@ -431,6 +434,12 @@ static void tcp_in_disorder(void **state)
     assert_int_equal(reassembly_skip(&r), 4);
     taken(&r, "k");
     assert_int_equal(reassembly_skip(&r), 0);
+    /* A part inside another, both behind a gap. */
+    assert_true(reassembly_add(&r, 14, (const uint8_t *)"no", 2));
+    assert_true(reassembly_add(&r, 13, (const uint8_t *)"mnop", 4));
+    assert_true(reassembly_add(&r, 11, (const uint8_t *)"lx", 2));
+    taken(&r, "lxmnop");
+    assert_int_equal(r.ahead_count, 0);
     for (uint32_t i = 0; i < REASSEMBLY_AHEAD_MAX; i++)
         assert_true(reassembly_add(&r, 100 + 2 * i, (const uint8_t *)"x", 1));
     assert_true(reassembly_is_full(&r));
