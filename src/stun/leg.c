@@ -110,6 +110,12 @@ void leg_close(struct leg *leg)
     leg_free(leg);
 }
 
+void leg_abort(struct leg *leg)
+{
+    drop_pipe(leg, -ETIMEDOUT);
+    leg_free(leg);
+}
+
 /* --- Frames --- */
 
 /* Moves bytes from the input to the frame that is not complete. */

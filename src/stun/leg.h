@@ -36,7 +36,7 @@ struct leg_events {
     /* There was no room and there is again (streams). May be NULL. */
     void (*room)(struct leg *leg, void *arg);
     /* Over: a negative error (ADIT_ETRUNC: the server closed it) and, for people, what happened
-     * (lent). The leg is gone. Never told after leg_close(). */
+     * (lent). The leg is gone. Never told after leg_close() or leg_abort(). */
     void (*end)(struct leg *leg, int why, const char *text, void *arg);
 };
 
@@ -65,6 +65,8 @@ struct leg *leg_open(struct loop *loop, const struct stun_server *server,
                      const struct leg_options *options, const struct leg_events *events, void *arg);
 /* Ends it, untold: what is queued is still sent. */
 void leg_close(struct leg *leg);
+/* Ends it, untold and at once, with what is queued: for connections that are known to be dead. */
+void leg_abort(struct leg *leg);
 
 /* Sends one frame, of one part or of two, with the padding that streams need. 0, ADIT_ECLOSED (not
  * up), or -ENOBUFS: a stream has more than LEG_QUEUE_BYTES unsent, the frame was dropped. */

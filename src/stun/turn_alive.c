@@ -302,6 +302,9 @@ bool turn_liveness_work(struct turn_allocation *a)
     if (now >= a->move_next)
         turn_begin_move(a);
     if (is_stuck(a)) {
+        /* What is queued would wait for the kernel to give up, which takes a quarter of an hour. */
+        leg_abort(a->leg->leg);
+        a->leg->leg = NULL;
         turn_end_with(a, TURN_LOST, "is not heard any more: its connection is dead");
         return true;
     }
