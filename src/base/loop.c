@@ -511,7 +511,7 @@ bool loop_turn(struct loop *loop, uint64_t max_wait_us)
     uint64_t wait;
 
     run_soon(loop);
-    wait = time_to_wait(loop, max_wait_us);
+    wait = loop->stop ? 0 : time_to_wait(loop, max_wait_us);
     if (loop->base) {
         take_next(loop);
         wait_for_descriptors(loop, wait);
@@ -536,6 +536,7 @@ int loop_run(struct loop *loop)
         if (!loop_turn(loop, WAIT_MAX_US))
             break;
     }
+    loop->stop = false; /* turns that follow wait again */
     return 0;
 }
 

@@ -267,6 +267,27 @@ static void on_stop(void *arg)
     loop_stop(((struct probe *)arg)->loop);
 }
 
+/* What stops the loop before it waits must not wait for the next event. */
+static void a_stop_from_a_deferred_call_does_not_wait(void **state)
+{
+    struct probe stop = {0}, late = {0};
+    uint64_t began;
+
+    (void)state;
+    stop.loop = late.loop = loop_new();
+    assert_non_null(stop.loop);
+    timer_init(&late.timer, on_fire, &late);
+    timer_set_in(late.loop, &late.timer, 5 * SEC_US);
+    defer_init(&stop.defer, on_stop, &stop);
+    defer_soon(stop.loop, &stop.defer);
+    began = loop_refresh(stop.loop);
+    loop_run(stop.loop);
+    assert_true(loop_refresh(stop.loop) - began < 4 * SEC_US);
+    assert_int_equal(late.fired, 0);
+    timer_cancel(late.loop, &late.timer);
+    loop_free(stop.loop);
+}
+
 static void real_timers_fire_not_before_their_time(void **state)
 {
     (void)state;
@@ -428,6 +449,7 @@ int main(void)
         cmocka_unit_test(soon_runs_in_this_turn_next_once_a_turn),
         cmocka_unit_test(deferred_calls_can_be_cancelled_anywhere_in_the_list),
         cmocka_unit_test(a_deferred_call_may_cancel_the_next),
+        cmocka_unit_test(a_stop_from_a_deferred_call_does_not_wait),
         cmocka_unit_test(real_timers_fire_not_before_their_time),
         cmocka_unit_test(descriptors_wake_the_loop),
         cmocka_unit_test(next_gives_way_to_descriptors),
