@@ -121,3 +121,12 @@ void log_line(enum log_level level, const char *format, ...)
 out:
     errno = saved;
 }
+
+uint64_t log_text_hash(const char *text)
+{
+    uint64_t hash = 14695981039346656037u;
+
+    for (; *text; text++)
+        hash = (hash ^ (uint8_t)*text) * 1099511628211u;
+    return hash;
+}

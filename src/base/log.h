@@ -9,6 +9,7 @@
 #define ADIT_BASE_LOG_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG, LOG_TRACE };
 
@@ -21,6 +22,9 @@ int log_parse_level(const char *name, enum log_level *level);
 
 /* One line, whatever the level: callers use the macros below, which cost nothing when it is off. */
 __attribute__((format(printf, 2, 3))) void log_line(enum log_level level, const char *format, ...);
+
+/* Stands for a text when one that was told already is not to be told again (FNV-1a, 64 bits). */
+uint64_t log_text_hash(const char *text);
 
 #define log_enabled(level) (__builtin_expect((level) <= log_level(), 0))
 #define log_at(level, ...)                \

@@ -273,7 +273,7 @@ void conn_note_denied(struct conn *conn)
 const char *conn_note_failed(struct conn *conn, enum answer answer, const struct target *target)
 {
     struct front *front = conn->front;
-    uint64_t now = loop_now(front->loop), hash = 14695981039346656037u;
+    uint64_t now = loop_now(front->loop), hash;
     const char *why;
 
     front->stats.failed++;
@@ -283,8 +283,7 @@ const char *conn_note_failed(struct conn *conn, enum answer answer, const struct
     why = front->outlet->why(front->outlet, target);
     if (!why || !why[0])
         return NULL;
-    for (const char *at = why; *at; at++) /* FNV-1a */
-        hash = (hash ^ (uint8_t)*at) * 1099511628211u;
+    hash = log_text_hash(why);
     if (!front->failed_hash || now >= front->failed_logged + FAILED_LOG_US ||
         (hash != front->failed_hash && now >= front->failed_logged + SEC_US)) {
         front->failed_hash = hash;

@@ -88,15 +88,6 @@ const char *node_peer_trouble(const struct node_peer *peer)
     return peer->refusal[0] ? peer->refusal : NULL;
 }
 
-static uint64_t hash_of(const char *text)
-{
-    uint64_t hash = 14695981039346656037u; /* FNV-1a */
-
-    for (; *text; text++)
-        hash = (hash ^ (uint8_t)*text) * 1099511628211u;
-    return hash;
-}
-
 static void tell(struct node_peer *peer)
 {
     const char *text = node_peer_trouble(peer);
@@ -104,7 +95,7 @@ static void tell(struct node_peer *peer)
 
     if (!text)
         return;
-    hash = hash_of(text);
+    hash = log_text_hash(text);
     for (size_t i = 0; i < TROUBLE_TEXTS; i++)
         if (peer->told[i] == hash)
             return;
