@@ -9,68 +9,9 @@ import subprocess
 import sys
 import termios
 
-from harness import Skip, await_true, check, equal, need, test
-
-SERVER, SERVER6, PEER = "10.9.0.1", "fd09::1", "10.9.0.3"
-CAPTURE = r"""
-import socket, struct, sys, time
-s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
-s.setsockopt(socket.SOL_SOCKET, 33, 32 << 20)
-s.bind(("lo", 0))
-f = open(sys.argv[1], "wb", 0)
-f.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 1))
-print("ready", flush=True)
-while True:
-    data, sender = s.recvfrom(262144)
-    if sender[2] != 4:
-        now = time.time()
-        f.write(struct.pack("<IIII", int(now), int(now % 1 * 1e6), len(data), len(data)) + data)
-"""
-
-
-class Space:
-    """A namespace whose loopback has the addresses of a server and its peers."""
-
-    def __init__(self, t):
-        if os.geteuid() != 0:
-            raise Skip("network namespaces need root")
-        need("ip")
-        self.t, self.name = t, f"{t.namespaces}t"
-        r = subprocess.run(["ip", "netns", "add", self.name], capture_output=True, text=True)
-        if r.returncode != 0:
-            raise Skip(f"no network namespaces here: {r.stderr.strip()}")
-        t.undo.append(lambda: subprocess.run(["ip", "netns", "del", self.name]))
-        for words in ("link set lo up", f"address add {SERVER}/24 dev lo",
-                      f"address add {PEER}/24 dev lo", f"address add {SERVER6}/64 dev lo nodad"):
-            t.run("ip", "-n", self.name, *words.split())
-
-    def run(self, *argv, **kw):
-        return self.t.run(*argv, ns=self.name, **kw)
-
-    def adit(self, *argv, **kw):
-        return self.t.adit("turn", *argv, ns=self.name, **kw)
-
-    def spawn(self, name, *argv, **kw):
-        return self.t.spawn(name, *argv, ns=self.name, **kw)
-
-    def coturn(self, *more):
-        """A server with the user alice, password secret; or with time-limited credentials."""
-        more = [*more] if "--use-auth-secret" in more else ["--lt-cred-mech", "--user=alice:secret",
-                                                            *more]
-        p = self.spawn("coturn", need("turnserver"), "-c", "/dev/null", "-n", "-v", "--no-cli",
-                       f"--listening-ip={SERVER}", f"--listening-ip={SERVER6}",
-                       f"--relay-ip={SERVER}", f"--relay-ip={SERVER6}", "--realm=test",
-                       "--log-file=stdout",
-                       "--simple-log", f"--pidfile={self.t.path('coturn.pid')}",
-                       f"--userdb={self.t.path('coturn.db')}", "--allow-loopback-peers", *more)
-        p.expect(r"Total General servers|listener opened on", 20)
-        await_true(lambda: b":3478" in self.run("ss", "-Hlnut", ok=False)[1], "coturn's port")
-        return p
-
-    def capture(self, file):
-        p = self.spawn("capture", sys.executable, "-c", CAPTURE, file)
-        p.expect("^ready$")
-        return p
+from harness import await_true, check, equal, need, test
+from turn_space import (PEER, SERVER, SERVER6, Listener, Space, advised, certificate, login, probe,
+                        send, yes)
 
 
 def decode(t, *argv, code=0, **kw):
@@ -155,33 +96,6 @@ def live(t):
 
 
 # ---- listen and send -----------------------------------------------------------------------------
-
-def login(t):
-    return ["-c", "/dev/null", "--user", "alice", "--password-file", t.write("pw", "secret\n")]
-
-
-class Listener:
-    def __init__(self, space, *argv, server=f"turn:{SERVER}"):
-        self.t, self.inbox = space.t, space.t.path(space.t.unique("inbox"))
-        os.mkdir(self.inbox)
-        self.p = space.spawn("listen", space.t.program, "turn", "listen", *login(space.t),
-                             "--server", server, "--output", self.inbox, *argv)
-        self.address = self.p.expect(r"^address: (\S+)$", 20 * space.t.slow).group(1)
-
-    def has(self, name, data):
-        with open(os.path.join(self.inbox, name), "rb") as f:
-            check(f.read() == data, f"{name} has other content")
-
-    def stop(self, code=0):
-        equal(self.p.stop(), code, "the listener's exit code")
-
-
-def send(space, to, *argv, server=f"turn:{SERVER}", code=0, **kw):
-    got, out, err = space.adit("send", *login(space.t), "--server", server, "--to", to, *argv,
-                               seconds=90, **kw)
-    equal(got, code, f"turn send: {err}")
-    return out, err
-
 
 @test("turn send: messages and files arrive in order, by UDP, TCP and TLS", timeout=120)
 def transfer(t):
@@ -313,33 +227,6 @@ while True:
 
 
 # ---- probe ---------------------------------------------------------------------------------------
-
-def certificate(t):
-    cert, key = t.path("cert.pem"), t.path("key.pem")
-    t.run(need("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out",
-          cert, "-days", "2", "-subj", "/CN=test", "-addext", f"subjectAltName=IP:{SERVER}")
-    return cert, key
-
-
-def probe(space, *argv, code=0, who=("--user", "alice"), password="secret", time_="200ms"):
-    more = ["--password-file", space.t.write("probe-pw", password)] if password else []
-    got, out, err = space.adit("probe", "-c", "/dev/null", "--json", "--time", time_, *who, *more,
-                               *argv, seconds=90)
-    equal(got, code, f"turn probe: {err}{out[-2000:]}")
-    result = json.loads(out)
-    equal(result["works"], code == 0, "works")
-    return result
-
-
-def yes(leg, *names):
-    for name in names:
-        check(leg[name]["yes"], f"{leg['server']}: {name}: {leg[name]}")
-
-
-def advised(result, *words):
-    for w in words:
-        check(any(w in a for a in result["advice"]), f"no advice has {w!r}: {result['advice']}")
-
 
 @test("turn probe: what a server offers, by every leg and family", timeout=120, alone=True)
 def offers(t):
