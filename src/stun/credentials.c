@@ -14,6 +14,14 @@
  * the nonce announces algorithms and the response has none, somebody took them out, and the
  * exchange ends (RFC 8489 9.2.5).
  *
+ * Neither a 401 nor a 438 is signed, so anybody on the path can make one. What a server has offered
+ * it therefore cannot take back (until credentials_forget_server()): a 438 that offers less gives
+ * us a nonce and nothing else, and we go on signing as before; a 401 that does is a bid-down.
+ * Without that, one forged error in the middle of an allocation would turn SHA-256 into MD5 and
+ * SHA-1, and USERHASH into a name. A 438 need not have the cookie nor the list for that: RFC
+ * 8489 9.2.5 has us retry with its nonce, and a nonce that is not the server's only draws another
+ * 438.
+ *
  * Users, realms and passwords are used as they are. OpaqueString (RFC 8265) would map non-ASCII
  * spaces and compose what is decomposed (NFC); who configures such a password writes it so.
  */
@@ -127,9 +135,11 @@ bool credentials_accept(const struct credentials *credentials, const struct stun
     if (response->class != STUN_ERROR ||
         stun_read_error(stun_find(response, STUN_ATTR_ERROR_CODE), &error) != 0)
         return false;
-    /* An integrity in these would be made with the key of another user or password. */
+    /* An integrity in these would be made with the key of another user or password. coturn looks at
+     * the user before it looks at the key, and says 441 without a signature. */
     return error.code == STUN_UNAUTHENTICATED || error.code == STUN_STALE_NONCE ||
-           (error.code == STUN_BAD_REQUEST && verdict == STUN_VERDICT_ABSENT);
+           ((error.code == STUN_BAD_REQUEST || error.code == STUN_WRONG_CREDENTIALS) &&
+            verdict == STUN_VERDICT_ABSENT);
 }
 
 /* --- What a server says --- */
@@ -202,6 +212,19 @@ static enum credentials_answer take_over(struct credentials *c, struct stun_byte
     return make_key(c) == 0 ? CREDENTIALS_RETRY : CREDENTIALS_UNSUPPORTED;
 }
 
+/* Whether less is offered than this server had offered before. */
+static bool takes_back(const struct credentials *c, const struct stun_attr *offer,
+                       unsigned algorithm, bool anonymous)
+{
+    return c->asked &&
+           ((c->sha256 && (!offer || algorithm < c->algorithm)) || (c->anonymous && !anonymous));
+}
+
+static bool copy_fits(const struct stun_attr *offer)
+{
+    return !offer || offer->len <= CREDENTIALS_ALGORITHMS_MAX;
+}
+
 enum credentials_answer credentials_take(struct credentials *credentials,
                                          const struct stun_message *response, bool was_signed)
 {
@@ -211,25 +234,33 @@ enum credentials_answer credentials_take(struct credentials *credentials,
     unsigned algorithm = STUN_ALGORITHM_MD5;
     struct stun_error error;
     uint32_t features = 0;
+    bool is_stale;
 
     if (stun_read_error(stun_find(response, STUN_ATTR_ERROR_CODE), &error) != 0 ||
         (error.code != STUN_UNAUTHENTICATED && error.code != STUN_STALE_NONCE))
         return CREDENTIALS_OTHER;
+    is_stale = error.code == STUN_STALE_NONCE;
     if (!c->set)
         return CREDENTIALS_NONE;
     if (stun_read_bytes(stun_find(response, STUN_ATTR_NONCE), &nonce) != 0)
         return CREDENTIALS_MALFORMED;
     /* Some leave the realm out of a 438. */
     if (stun_read_bytes(stun_find(response, STUN_ATTR_REALM), &realm) != 0 &&
-        (!c->asked || error.code != STUN_STALE_NONCE))
+        (!c->asked || !is_stale))
         return CREDENTIALS_MALFORMED;
     if (stun_nonce_features(nonce, &features) && features & STUN_FEATURE_ALGORITHMS && !offer)
         return CREDENTIALS_BID_DOWN;
-    if (offer && offer->len > CREDENTIALS_ALGORITHMS_MAX)
+    if (!copy_fits(offer))
         return CREDENTIALS_MALFORMED;
     if (offer && (algorithm = choose_algorithm(offer)) == 0)
         return CREDENTIALS_UNSUPPORTED;
-    if (error.code == STUN_UNAUTHENTICATED && was_signed && same(realm, c->realm, c->realm_len))
+    if (!is_stale && was_signed && same(realm, c->realm, c->realm_len))
         return CREDENTIALS_REFUSED;
-    return take_over(c, realm, nonce, offer, features & STUN_FEATURE_ANONYMITY, algorithm);
+    if (!takes_back(c, offer, algorithm, features & STUN_FEATURE_ANONYMITY))
+        return take_over(c, realm, nonce, offer, features & STUN_FEATURE_ANONYMITY, algorithm);
+    if (!is_stale)
+        return CREDENTIALS_BID_DOWN;
+    memcpy(c->nonce, nonce.bytes, nonce.len);
+    c->nonce_len = nonce.len;
+    return CREDENTIALS_RETRY;
 }

@@ -49,16 +49,17 @@ enum stun_verdict credentials_check(const struct credentials *credentials,
                                     const struct stun_message *response);
 
 /* Whether a response may be believed: it verifies, or nothing was signed, or it is one of the
- * errors that a server sends before it knows the key (400, 401, 438). For
+ * errors that a server sends before it knows the key (400, 401, 438, 441). For
  * transaction_request.accept. */
 bool credentials_accept(const struct credentials *credentials, const struct stun_message *response);
 
 enum credentials_answer {
-    CREDENTIALS_RETRY,     /* taken over: sign the request anew, with a new id */
-    CREDENTIALS_NONE,      /* the server asks, and we have no user and password */
-    CREDENTIALS_REFUSED,   /* 401 to what was signed with them: wrong user or password */
-    CREDENTIALS_BID_DOWN,  /* somebody took PASSWORD-ALGORITHMS out of the response: do not go on */
-    CREDENTIALS_MALFORMED, /* no realm or nonce, or too long */
+    CREDENTIALS_RETRY,       /* taken over: sign the request anew, with a new id */
+    CREDENTIALS_NONE,        /* the server asks, and we have no user and password */
+    CREDENTIALS_REFUSED,     /* 401 to what was signed with them: wrong user or password */
+    CREDENTIALS_BID_DOWN,    /* somebody took PASSWORD-ALGORITHMS out of the response, or it offers
+                                less than one before it: do not go on */
+    CREDENTIALS_MALFORMED,   /* no realm or nonce, or too long */
     CREDENTIALS_UNSUPPORTED, /* none of the offered algorithms is ours */
     CREDENTIALS_OTHER,       /* the response is about something else */
 };

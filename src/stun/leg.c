@@ -295,7 +295,10 @@ static void start_next(struct leg *leg)
         leg->pipe = open_pipe(leg, &leg->addrs[leg->addr_next++]);
         if (leg->pipe && pipe_add_listener(leg->pipe, &pipe_events, leg) == 0)
             return;
-        error = errno;
+        error = leg->pipe ? ENOBUFS : errno;
+        if (leg->pipe)
+            pipe_abort(leg->pipe, -ENOBUFS);
+        leg->pipe = NULL;
     }
     addr_format(&leg->addrs[leg->addr_next - 1], text);
     leg_over(leg, -error, "cannot connect to %s over %s: %s", text,

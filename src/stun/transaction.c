@@ -16,6 +16,8 @@
  * three is passed over. Wrong integrity is passed over on datagrams, where anybody can send one,
  * and remembered, so that in the end it is not called a timeout; on streams it ends the transaction
  * (RFC 8489 9.2.5). Attributes that must be understood and are not make an answer useless (6.3.3).
+ * A request that is hurried goes out once more beside its times, with the same id: whichever copy
+ * arrives, its answer is the answer.
  * Answers that come twice are recognised by the last RECENT_MAX ids, and passed over.
  *
  * Ownership: a transaction belongs to its table, until `done`, transaction_cancel(), or the end of
@@ -44,7 +46,7 @@ struct transaction {
     struct stun_id id;
     uint16_t method;
     bool active, unsent, violated;
-    unsigned sent;
+    unsigned sent, hurried;
     uint64_t rto_us, first_at;
     size_t len;
     uint8_t bytes[];
@@ -179,7 +181,7 @@ static void take_out(struct transaction *t)
 
 static void finish(struct transaction *t, struct transaction_result *result)
 {
-    result->sent = t->sent;
+    result->sent = t->sent + t->hurried;
     take_out(t);
     activate_next(t->table);
     t->done(t->arg, result); /* from here on the table may be gone */
@@ -200,6 +202,16 @@ static void on_timer(void *arg)
     else if (t->unsent)
         result.outcome = TRANSACTION_UNSENT;
     finish(t, &result);
+}
+
+void transaction_hurry(struct transaction *transaction)
+{
+    struct transaction *t = transaction;
+
+    if (t->table->is_stream || !t->active)
+        return; /* it waits for its turn */
+    t->hurried++;
+    t->table->send(t->table->owner, t->bytes, t->len, addr_is_set(&t->to) ? &t->to : NULL);
 }
 
 void transaction_cancel(struct transaction *transaction)
@@ -347,7 +359,7 @@ bool transaction_receive(struct transaction_table *table, const struct stun_mess
         return true;
     }
     rtt_us = loop_now(table->loop) - t->first_at;
-    if (t->sent == 1) {
+    if (t->sent + t->hurried == 1) {
         measure(table, rtt_us ? rtt_us : 1);
         result.rtt_us = rtt_us ? rtt_us : 1;
     }

@@ -81,6 +81,9 @@ struct stun_id transaction_new_id(struct loop *loop);
  * (no message), ENOBUFS (the table is full). */
 struct transaction *transaction_start(struct transaction_table *table,
                                       const struct transaction_request *request);
+/* Datagrams: sends it once more now, beside its own times, so that an answer to any of the copies
+ * is the answer; for those who must know soon whether the server is there. Streams: nothing. */
+void transaction_hurry(struct transaction *transaction);
 /* Forgets it, untold; a response that still comes is passed over. */
 void transaction_cancel(struct transaction *transaction);
 /* A response has arrived from `from` (NULL: from where the leg leads to). True when it was one to a

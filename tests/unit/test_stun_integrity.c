@@ -316,6 +316,70 @@ static void a_server_of_rfc_8489(void **state)
     assert_false(c.asked);
 }
 
+/* What a server has offered it does not take back, whoever says so: errors are not signed. */
+static void offers_taken_back(void **state)
+{
+    (void)state;
+    static const struct stun_algorithm md5 = {.id = STUN_ALGORITHM_MD5},
+                                       sha = {.id = STUN_ALGORITHM_SHA256};
+    static const struct {
+        const char *nonce; /* of what comes then */
+        size_t algorithms;
+        struct stun_algorithm algorithm[1];
+    } less[] = {
+        {"plain", 0, {{0}}},          /* as if it were a server of today */
+        {"obMatJos2QAAAn", 0, {{0}}}, /* the bit is unset, and the list gone */
+        {"obMatJos2wAAAn", 1, {md5}}, /* SHA-256 is gone from it */
+        {"obMatJos2gAAAn", 1, {sha}}, /* the name would have to be shown */
+    };
+
+    for (size_t i = 0; i < sizeof(less) / sizeof(less[0]); i++) {
+        struct credentials c;
+        struct stun_key key;
+        struct stun_bytes part;
+        const struct stun_message *m;
+
+        credentials_init(&c, "alice", "wonder");
+        assert_int_equal(
+            credentials_take(&c,
+                             RESPONSE(.code = 401, .realm = "r", .nonce = "obMatJos2wAAA1",
+                                      .algorithms = 2, .algorithm = {md5, sha}),
+                             false),
+            CREDENTIALS_RETRY);
+        key = c.key;
+        assert_int_equal(
+            credentials_take(&c,
+                             RESPONSE(.code = 438, .realm = "elsewhere", .nonce = less[i].nonce,
+                                      .algorithms = less[i].algorithms,
+                                      .algorithm = {less[i].algorithm[0]}),
+                             true),
+            CREDENTIALS_RETRY);
+        m = signed_request(&c); /* with the nonce, and else as before */
+        assert_int_equal(stun_check_integrity_sha256(m, &key), STUN_VERDICT_GOOD);
+        assert_null(stun_find(m, STUN_ATTR_MESSAGE_INTEGRITY));
+        assert_null(stun_find(m, STUN_ATTR_USERNAME));
+        assert_int_equal(stun_find(m, STUN_ATTR_PASSWORD_ALGORITHMS)->len, 8);
+        assert_int_equal(stun_read_bytes(stun_find(m, STUN_ATTR_NONCE), &part), 0);
+        assert_int_equal(part.len, strlen(less[i].nonce));
+        assert_int_equal(stun_read_bytes(stun_find(m, STUN_ATTR_REALM), &part), 0);
+        assert_memory_equal(part.bytes, "r", 1);
+        assert_int_equal(
+            credentials_take(&c,
+                             RESPONSE(.code = 401, .realm = "elsewhere", .nonce = less[i].nonce,
+                                      .algorithms = less[i].algorithms,
+                                      .algorithm = {less[i].algorithm[0]}),
+                             true),
+            CREDENTIALS_BID_DOWN);
+        assert_memory_equal(&key, &c.key, sizeof(key));
+        credentials_forget_server(&c); /* a new start may find another server there */
+        assert_int_equal(
+            credentials_take(&c, RESPONSE(.code = 401, .realm = "r", .nonce = "plain"), false),
+            CREDENTIALS_RETRY);
+        assert_non_null(stun_find(signed_request(&c), STUN_ATTR_MESSAGE_INTEGRITY));
+        credentials_wipe(&c);
+    }
+}
+
 static void which_responses_are_believed(void **state)
 {
     (void)state;
@@ -333,6 +397,8 @@ static void which_responses_are_believed(void **state)
     assert_true(credentials_accept(&c, RESPONSE(.code = 401)));
     assert_true(credentials_accept(&c, RESPONSE(.code = 400)));
     assert_false(credentials_accept(&c, RESPONSE(.code = 400, .key = &wrong)));
+    assert_true(credentials_accept(&c, RESPONSE(.code = 441)));
+    assert_false(credentials_accept(&c, RESPONSE(.code = 441, .key = &wrong)));
     assert_false(credentials_accept(&c, RESPONSE(.code = 300)));
 }
 
@@ -368,6 +434,7 @@ int main(void)
         cmocka_unit_test(features_of_nonces),
         cmocka_unit_test(a_server_of_today),
         cmocka_unit_test(a_server_of_rfc_8489),
+        cmocka_unit_test(offers_taken_back),
         cmocka_unit_test(which_responses_are_believed),
         cmocka_unit_test(credentials_with_a_limit),
     };

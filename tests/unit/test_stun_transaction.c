@@ -383,6 +383,44 @@ static void slow_networks(void **state)
     net_free(&net);
 }
 
+/* Who hurries sends copies beside the times of the standard: they change nothing else. */
+static void hurried(void **state)
+{
+    (void)state;
+    for (int stream = 0; stream < 2; stream++) {
+        struct net net;
+        struct asker asker = {0};
+        struct transaction *t;
+
+        net_init(&net, stream);
+        t = ask(&net, &asker);
+        for (int i = 0; i < 4; i++) {
+            run_for(&net, 100 * MS_US);
+            transaction_hurry(t);
+        }
+        run_for(&net, 200 * MS_US);
+        assert_int_equal(net.sent, stream ? 1 : 6); /* the first, four copies, and that at 0.5 s */
+        for (size_t i = 1; i < net.sent; i++)
+            assert_true(stun_id_equal(&net.sent_id[i], &net.sent_id[0]));
+        assert_true(answer(&net, 0, ANSWER_GOOD));
+        assert_int_equal(asker.done, 1);
+        assert_int_equal(asker.result.sent, net.sent);
+        /* Nobody knows which copy was answered: no round trip is measured of it. */
+        assert_int_equal(transaction_rtt_us(net.table) != 0, stream);
+        /* One that waits for its turn is not sent out of it. */
+        struct asker askers[TRANSACTIONS_ACTIVE_MAX + 1];
+        size_t before;
+
+        memset(askers, 0, sizeof(askers));
+        for (int i = 0; i <= TRANSACTIONS_ACTIVE_MAX; i++)
+            t = ask(&net, &askers[i]);
+        before = net.sent;
+        transaction_hurry(t);
+        assert_int_equal(net.sent, before);
+        net_free(&net);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -390,7 +428,7 @@ int main(void)
         cmocka_unit_test(answers),         cmocka_unit_test(what_is_no_answer),
         cmocka_unit_test(wrong_integrity), cmocka_unit_test(ten_at_once),
         cmocka_unit_test(ends_of_tables),  cmocka_unit_test(through_losses),
-        cmocka_unit_test(slow_networks),
+        cmocka_unit_test(slow_networks),   cmocka_unit_test(hurried),
     };
     log_set_level(LOG_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);
