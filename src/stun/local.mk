@@ -48,7 +48,10 @@ check_PROGRAMS += tests/unit/test-turn-coturn
 tests_unit_test_turn_coturn_SOURCES = tests/unit/test_turn_coturn.c tests/unit/turn_coturn.h \
 	tests/unit/pipe_recorder.h
 check_PROGRAMS += tests/unit/test-turn-ordered
-tests_unit_test_turn_ordered_SOURCES = tests/unit/test_turn_ordered.c tests/unit/pipe_recorder.h
+ordered_world = tests/unit/ordered_world.c tests/unit/ordered_world.h tests/unit/pipe_recorder.h
+tests_unit_test_turn_ordered_SOURCES = tests/unit/test_turn_ordered.c $(ordered_world)
+check_PROGRAMS += tests/unit/test-turn-ordered-line
+tests_unit_test_turn_ordered_line_SOURCES = tests/unit/test_turn_ordered_line.c $(ordered_world)
 check_PROGRAMS += tests/unit/test-ordered-rate
 tests_unit_test_ordered_rate_SOURCES = tests/unit/test_ordered_rate.c
 fuzz_targets += tests/fuzz/fuzz-ordered
