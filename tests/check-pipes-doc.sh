@@ -6,7 +6,7 @@ srcdir=${srcdir:-.}
 doc=$srcdir/docs/pipes.md
 bad=0
 list=$(tr '`' '\n' <"$doc" | awk '
-    /^test_[a-z]+: [a-z0-9_]+$/ { file = substr($1, 1, length($1) - 1); print file, $2; next }
+    /^test_[a-z_]+: [a-z0-9_]+$/ { file = substr($1, 1, length($1) - 1); print file, $2; next }
     /^(, |; refused without: )$/ { next }
     /^[a-z0-9]+(_[a-z0-9]+)+$/ && file { print file, $0; next }
     { file = "" }')

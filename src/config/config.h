@@ -121,6 +121,7 @@ struct config {
         bool port_mapping;
         struct config_strings interfaces; /* none: all that are up */
         bool standby;                     /* a path over each of `interfaces` */
+        bool udp_offload;                 /* several datagrams go through the system as one */
     } nat;
     struct config_turn turn;
     struct {

@@ -48,6 +48,8 @@ static const struct config_key keys[] = {
      .help = "network interfaces to use; default: all that are up"},
     {"nat", "standby", CONFIG_BOOL, .offset = FIELD(nat, standby), .fallback = "yes",
      .help = "keep a path to the exit over each of these interfaces"},
+    {"nat", "udp_offload", CONFIG_BOOL, .offset = FIELD(nat, udp_offload), .fallback = "yes",
+     .help = "pass datagrams through the system several at a time"},
 
     {"turn", "server", CONFIG_URLS, .repeat = true, .offset = FIELD(turn, server),
      .choices = turn_schemes, .help = "TURN server to relay through"},

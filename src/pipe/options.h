@@ -28,9 +28,10 @@ struct pipe_options {
     bool reuse_addr, reuse_port; /* SO_REUSEADDR, SO_REUSEPORT before bind */
     bool broadcast;              /* SO_BROADCAST */
     bool v6only;                 /* listeners on IPv6: not IPv4 as well */
-    bool keep_fd;                /* leave the descriptor open when the pipe ends */
-    uint32_t spare_descriptors;  /* connecting fails with EMFILE rather than take one of the last:
-                                    see pipe_descriptors_max() */
+    bool no_offload; /* UDP: each datagram by itself through the system (no UDP_SEGMENT, UDP_GRO) */
+    bool keep_fd;    /* leave the descriptor open when the pipe ends */
+    uint32_t spare_descriptors; /* connecting fails with EMFILE rather than take one of the last:
+                                   see pipe_descriptors_max() */
 
     /* The explicit route; what the system refuses is an error. */
     struct addr local;           /* source address and port; unset: the system's choice */

@@ -4,12 +4,16 @@
  *
  * A UDP pipe is one non-blocking descriptor and one edge-triggered event. What is written is queued
  * and sent at the end of the turn by sendmmsg(), up to SEND_BATCH messages a call; a single
- * pipe_send() with nothing queued goes out at once, uncopied.
+ * pipe_send() with nothing queued goes out at once, uncopied. udp_receive.c receives.
  *
- * Receiving: recvmmsg() into blocks of UDP_BLOCK_BYTES, which most messages fit; what does not fit
- * goes on in the batch's spill area and is copied together. The number of messages asked for
- * follows the traffic. Fewer than asked for means the socket is empty. A pause in the middle of a
- * batch keeps the rest of it.
+ * Groups: messages that follow each other in the queue, to one destination and of one size (the
+ * last may be shorter), are given to the system as one with the size they are to be cut into
+ * (UDP_SEGMENT), GROUP_MESSAGES and GROUP_BYTES at most; so they pass through it once, and a device
+ * that can cut them does. Where it cannot, the system says so, and the same messages go out one by
+ * one: EIO (no checksums by the device, IPsec) ends groups on this socket; EINVAL and EMSGSIZE (too
+ * large for the path in one piece) only those of messages of that size. A system that does not know
+ * the option would send one large datagram instead, so it is asked first. Datagrams that come so
+ * (UDP_GRO) are one receive. options->no_offload switches both off.
  *
  * Errors: ICMP errors that the kernel reports on connected sockets, and lack of buffers, are not
  * the end of a pipe. A send that fails so is tried send_retries times more, RETRY_MS apart where
@@ -22,46 +26,42 @@
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/udp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/log.h"
+#include "pipe/udp_receive.h"
 
-#define UDP_BLOCK_BYTES 2048
-#define UDP_SPILL_BYTES (65536 - UDP_BLOCK_BYTES)
-#define RECEIVE_BATCH   16
-#define SEND_BATCH      16
-#define RECEIVE_TURN    256 /* messages a turn */
-#define RETRY_MS        5
-#define QUEUE_MIN       8
+#define SEND_BATCH     16    /* messages, or groups of them, a call */
+#define SEND_PARTS     256   /* messages a call */
+#define GROUP_MESSAGES 64    /* UDP_MAX_SEGMENTS of all systems that know groups */
+#define GROUP_BYTES    65000 /* with its headers the group is one IP packet, for a while */
+#define GROUP_LEAST    500   /* whoever refuses messages of so few bytes refuses all */
+#define RECEIVE_TURN   256   /* messages a turn, and what the last call brought beyond */
+#define RETRY_MS       5
+#define QUEUE_MIN      8
+#define QUEUE_KEPT     64 /* places kept when the queue is empty */
 
 struct outgoing {
     struct slice data;
     struct addr to; /* unset: the connected peer */
 };
 
-/* What one recvmmsg() has filled. `spill` is untouched memory until a large message comes. */
-struct batch {
-    struct mmsghdr headers[RECEIVE_BATCH];
-    struct iovec iov[RECEIVE_BATCH][2];
-    struct sockaddr_storage from[RECEIVE_BATCH];
-    struct block *blocks[RECEIVE_BATCH];
-    uint8_t *spill;
-    int size, next, count; /* asked for at a time; next to deliver, of count */
-};
-
 struct udp_pipe {
     struct pipe base;
     int fd, family;
-    bool registered, readable, writable, keep_fd;
+    bool registered, readable, writable, keep_fd, gro;
+    size_t group_max; /* bytes of a message that goes in a group at most; 0: no groups */
     struct addr peer; /* unset: not connected */
     uint32_t linger_ms, idle_ms, send_retries, tries;
     uint64_t dropped, last_rx;
     struct outgoing *ring;
     uint32_t cap, head, count;
     size_t bytes;
-    struct batch *batch;
+    struct udp_batch *batch;
     struct event event;
     struct defer work;
     struct timer timer; /* idle or closing */
@@ -72,6 +72,12 @@ static struct udp_pipe *udp_of(const struct pipe *pipe)
 {
     return (struct udp_pipe *)(uintptr_t)pipe; /* base is the first member */
 }
+
+/* Room for the size of a group beside a message. */
+union group_control {
+    struct cmsghdr align;
+    uint8_t bytes[CMSG_SPACE(sizeof(uint16_t))];
+};
 
 /* --- The queue --- */
 
@@ -90,7 +96,7 @@ static void queue_pop(struct udp_pipe *udp)
     udp->tries = 0;
     if (--udp->count > 0)
         return;
-    if (udp->cap <= QUEUE_MIN)
+    if (udp->cap <= QUEUE_KEPT)
         return;
     free(udp->ring);
     udp->ring = NULL;
@@ -126,14 +132,9 @@ static void queue_push(struct udp_pipe *udp, struct slice *data, const struct ad
 
 /* --- End --- */
 
-static void batch_free(struct batch *batch)
+static void set_gro(struct udp_pipe *udp, int on)
 {
-    if (!batch)
-        return;
-    for (int i = 0; i < RECEIVE_BATCH; i++)
-        block_unref(batch->blocks[i]);
-    free(batch->spill);
-    free(batch);
+    udp->gro = setsockopt(udp->fd, SOL_UDP, UDP_GRO, &on, sizeof(on)) == 0 && on;
 }
 
 static void udp_over(struct udp_pipe *udp, int why)
@@ -147,6 +148,8 @@ static void udp_over(struct udp_pipe *udp, int why)
     udp->registered = false;
     if (!udp->keep_fd)
         close(udp->fd);
+    else if (udp->gro)
+        set_gro(udp, 0); /* whoever reads from it now does not expect several in one */
     udp->fd = -1;
     timer_cancel(loop, &udp->timer);
     timer_cancel(loop, &udp->retry);
@@ -160,7 +163,7 @@ static void udp_destroy(struct pipe *pipe)
 {
     struct udp_pipe *udp = udp_of(pipe);
 
-    batch_free(udp->batch);
+    udp_batch_free(udp->batch);
     free(udp->ring);
     free(udp);
 }
@@ -183,27 +186,98 @@ static socklen_t destination(const struct udp_pipe *udp, const struct addr *to,
     return addr_to_sockaddr(&mapped, sa);
 }
 
-static int send_batch(struct udp_pipe *udp)
+/* How many messages, from the first or a later one on, are sent as one; `most` at most. */
+static uint32_t group_size(const struct udp_pipe *udp, uint32_t first, uint32_t most)
+{
+    const struct outgoing *one = queue_at(udp, first);
+    size_t size = one->data.len, bytes = size;
+    uint32_t n = 1;
+
+    if (size == 0 || size > udp->group_max)
+        return 1;
+    if (most > GROUP_MESSAGES)
+        most = GROUP_MESSAGES;
+    for (; n < most && first + n < udp->count; n++) {
+        const struct outgoing *next = queue_at(udp, first + n);
+
+        bytes += next->data.len;
+        if (next->data.len == 0 || next->data.len > size || bytes > GROUP_BYTES ||
+            !addr_equal(&next->to, &one->to))
+            break;
+        if (next->data.len < size)
+            return n + 1; /* a shorter one is the last */
+    }
+    return n;
+}
+
+/* The size that a group is to be cut into, as the system wants to be told. */
+static void tell_size(struct msghdr *header, union group_control *control, size_t size)
+{
+    struct cmsghdr *c;
+    uint16_t value = (uint16_t)size;
+
+    header->msg_control = control->bytes;
+    header->msg_controllen = sizeof(control->bytes);
+    c = CMSG_FIRSTHDR(header);
+    c->cmsg_level = SOL_UDP;
+    c->cmsg_type = UDP_SEGMENT;
+    c->cmsg_len = CMSG_LEN(sizeof(value));
+    memcpy(CMSG_DATA(c), &value, sizeof(value));
+}
+
+/* Sends from the front of the queue. How many messages went out, or a negative error of the first
+ * ones: then *group says how many they are. */
+static int send_batch(struct udp_pipe *udp, uint32_t *group)
 {
     struct mmsghdr headers[SEND_BATCH];
-    struct iovec iov[SEND_BATCH];
+    struct iovec iov[SEND_PARTS];
     struct sockaddr_storage names[SEND_BATCH];
-    uint32_t count = udp->count < SEND_BATCH ? udp->count : SEND_BATCH;
+    union group_control control[SEND_BATCH];
+    unsigned count = 0;
+    uint32_t parts = 0;
     int n;
 
-    for (uint32_t i = 0; i < count; i++) {
-        struct outgoing *out = queue_at(udp, i);
+    for (; count < SEND_BATCH && parts < udp->count && parts < SEND_PARTS; count++) {
+        const struct outgoing *out = queue_at(udp, parts);
+        struct msghdr *header = &headers[count].msg_hdr;
+        uint32_t size = group_size(udp, parts, SEND_PARTS - parts);
 
-        iov[i] = (struct iovec){out->data.data, out->data.len};
-        headers[i] = (struct mmsghdr){.msg_hdr = {.msg_iov = &iov[i], .msg_iovlen = 1}};
-        headers[i].msg_hdr.msg_namelen = destination(udp, &out->to, &names[i]);
-        if (headers[i].msg_hdr.msg_namelen)
-            headers[i].msg_hdr.msg_name = &names[i];
+        *header = (struct msghdr){.msg_iov = &iov[parts], .msg_iovlen = size};
+        header->msg_namelen = destination(udp, &out->to, &names[count]);
+        if (header->msg_namelen)
+            header->msg_name = &names[count];
+        if (size > 1)
+            tell_size(header, &control[count], out->data.len);
+        for (uint32_t i = 0; i < size; i++, parts++)
+            iov[parts] =
+                (struct iovec){queue_at(udp, parts)->data.data, queue_at(udp, parts)->data.len};
     }
     do {
         n = sendmmsg(udp->fd, headers, count, MSG_NOSIGNAL);
     } while (n < 0 && errno == EINTR);
-    return n < 0 ? -errno : n;
+    *group = (uint32_t)headers[0].msg_hdr.msg_iovlen;
+    if (n < 0)
+        return -errno;
+    parts = 0;
+    for (int i = 0; i < n; i++)
+        parts += (uint32_t)headers[i].msg_hdr.msg_iovlen;
+    return (int)parts;
+}
+
+/* A group was refused. True if that was because it is one: from now on what is like it goes out one
+ * by one. */
+static bool is_group_refused(struct udp_pipe *udp, int error)
+{
+    size_t size = queue_at(udp, 0)->data.len;
+
+    if (error != EIO && error != EINVAL && error != EMSGSIZE && error != EOPNOTSUPP)
+        return false;
+    udp->group_max = error == EINVAL || error == EMSGSIZE ? size - 1 : 0;
+    if (udp->group_max < GROUP_LEAST)
+        udp->group_max = 0;
+    log_debug("event=udp-group-refused error=\"%s\" size=%zu group_max=%zu", strerror(error), size,
+              udp->group_max);
+    return true;
 }
 
 /* What to do about a failed send of the first message: true when sending may go on at once. */
@@ -235,8 +309,11 @@ static void udp_flush(struct udp_pipe *udp)
     uint32_t before = udp->count;
 
     while (udp->count > 0 && udp->writable && !timer_is_set(&udp->retry)) {
-        int n = send_batch(udp);
+        uint32_t group;
+        int n = send_batch(udp, &group);
 
+        if (n < 0 && group > 1 && is_group_refused(udp, -n))
+            continue;
         if (n < 0 && !send_failed(udp, -n))
             break;
         while (n-- > 0)
@@ -291,94 +368,18 @@ static size_t udp_queued(const struct pipe *pipe)
 
 /* --- Receiving --- */
 
-static struct batch *batch_new(void)
-{
-    struct batch *batch = calloc(1, sizeof(*batch));
-
-    if (batch)
-        batch->spill = malloc((size_t)RECEIVE_BATCH * UDP_SPILL_BYTES);
-    if (!batch || !batch->spill)
-        abort();
-    batch->size = 1;
-    return batch;
-}
-
-/* Fills the batch; messages received, 0 when there are none now. */
-static int batch_fill(struct udp_pipe *udp)
-{
-    struct batch *batch = udp->batch;
-    int n;
-
-    for (int i = 0; i < batch->size; i++) {
-        if (!batch->blocks[i])
-            batch->blocks[i] = block_new_sized(UDP_BLOCK_BYTES);
-        batch->iov[i][0] = (struct iovec){block_start(batch->blocks[i]), UDP_BLOCK_BYTES};
-        batch->iov[i][1] =
-            (struct iovec){batch->spill + (size_t)i * UDP_SPILL_BYTES, UDP_SPILL_BYTES};
-        batch->headers[i].msg_hdr = (struct msghdr){.msg_iov = batch->iov[i], .msg_iovlen = 2};
-        if (addr_is_set(&udp->peer))
-            continue;
-        batch->headers[i].msg_hdr.msg_name = &batch->from[i];
-        batch->headers[i].msg_hdr.msg_namelen = sizeof(batch->from[i]);
-    }
-    /* An error tells of an earlier send; what has been received comes after it. */
-    for (int i = 0; i < 8; i++) {
-        n = recvmmsg(udp->fd, batch->headers, (unsigned)batch->size, MSG_DONTWAIT, NULL);
-        if (n >= 0 || errno == EAGAIN)
-            break;
-    }
-    if (n < batch->size)
-        udp->readable = false;
-    if (n < 0)
-        n = 0;
-    batch->next = 0;
-    batch->count = n;
-    if (n == batch->size && n < RECEIVE_BATCH)
-        batch->size *= 2;
-    else if (n * 4 <= batch->size && batch->size > 1)
-        batch->size /= 2;
-    return n;
-}
-
-static void batch_deliver_one(struct udp_pipe *udp)
-{
-    struct batch *batch = udp->batch;
-    int i = batch->next++;
-    size_t len = batch->headers[i].msg_len;
-    struct addr from = udp->peer;
-    struct slice slice;
-
-    if (!addr_is_set(&udp->peer)) {
-        const struct msghdr *header = &batch->headers[i].msg_hdr;
-        struct addr named;
-
-        if (addr_from_sockaddr(header->msg_name, header->msg_namelen, &named) < 0)
-            return;
-        from = addr_unmap(&named);
-    }
-    if (len <= UDP_BLOCK_BYTES) {
-        slice = (struct slice){batch->blocks[i], block_start(batch->blocks[i]), len};
-        batch->blocks[i] = NULL; /* the slice's now */
-    } else {
-        slice.block = block_new_sized(len);
-        slice.data = block_start(slice.block);
-        slice.len = len;
-        memcpy(slice.data, block_start(batch->blocks[i]), UDP_BLOCK_BYTES);
-        memcpy(slice.data + UDP_BLOCK_BYTES, batch->spill + (size_t)i * UDP_SPILL_BYTES,
-               len - UDP_BLOCK_BYTES);
-    }
-    pipe_deliver(&udp->base, &slice, &from);
-}
-
 static void udp_read(struct udp_pipe *udp)
 {
+    struct addr from = udp->peer;
+    struct slice message;
     int turn = 0;
 
     if (!udp->batch)
-        udp->batch = batch_new();
+        udp->batch = udp_batch_new(!addr_is_set(&udp->peer), udp->gro);
     while (pipe_read_budget(&udp->base) > 0) {
-        if (udp->batch->next < udp->batch->count) {
-            batch_deliver_one(udp);
+        if (udp_batch_next(udp->batch, &message, &from)) {
+            turn++;
+            pipe_deliver(&udp->base, &message, &from);
             continue;
         }
         if (!udp->readable)
@@ -387,16 +388,16 @@ static void udp_read(struct udp_pipe *udp)
             defer_next(udp->base.loop, &udp->work);
             return;
         }
-        int n = batch_fill(udp);
-        if (n > 0)
+        if (!udp_batch_fill(udp->batch, udp->fd))
+            udp->readable = false;
+        if (udp_batch_has(udp->batch))
             udp->last_rx = loop_now(udp->base.loop);
-        turn += n;
     }
 }
 
 static bool has_received(const struct udp_pipe *udp)
 {
-    return udp->readable || (udp->batch && udp->batch->next < udp->batch->count);
+    return udp->readable || (udp->batch && udp_batch_has(udp->batch));
 }
 
 static void udp_resume(struct pipe *pipe)
@@ -491,6 +492,16 @@ static const struct pipe_ops udp_ops = {
 
 /* --- Making --- */
 
+/* Whether the system knows groups of messages; one that does not would ignore the size and send
+ * them as one. */
+static bool knows_groups(int fd)
+{
+    int value = 0;
+    socklen_t len = sizeof(value);
+
+    return getsockopt(fd, SOL_UDP, UDP_SEGMENT, &value, &len) == 0 && value == 0;
+}
+
 struct pipe *udp_wrap(struct loop *loop, int fd, const struct pipe_options *options)
 {
     static const struct pipe_options defaults = PIPE_OPTIONS_DEFAULT;
@@ -528,6 +539,10 @@ struct pipe *udp_wrap(struct loop *loop, int fd, const struct pipe_options *opti
         return NULL;
     }
     udp->registered = true;
+    if (!options->no_offload && knows_groups(fd)) {
+        udp->group_max = UDP_MESSAGE_MAX;
+        set_gro(udp, 1);
+    }
     if (udp->idle_ms)
         timer_set_in(loop, &udp->timer, udp->idle_ms * MS_US);
     pipe_up_soon(&udp->base);
@@ -582,5 +597,12 @@ int udp_fd(const struct pipe *pipe)
 
 uint64_t udp_dropped(const struct pipe *pipe)
 {
-    return udp_of(pipe)->dropped;
+    const struct udp_pipe *udp = udp_of(pipe);
+
+    return udp->dropped + (udp->batch ? udp_batch_dropped(udp->batch) : 0);
+}
+
+size_t udp_group_max(const struct pipe *pipe)
+{
+    return udp_of(pipe)->group_max;
 }

@@ -26,7 +26,11 @@ struct pipe *udp_listen(struct loop *loop, const struct addr *at,
 struct pipe *udp_wrap(struct loop *loop, int fd, const struct pipe_options *options);
 /* The descriptor, still the pipe's. */
 int udp_fd(const struct pipe *pipe);
-/* Messages dropped so far: the queue was full, or the system refused them for good. */
+/* Messages dropped so far: the queue was full, the system refused them for good, or what it handed
+ * over was cut. */
 uint64_t udp_dropped(const struct pipe *pipe);
+/* The largest message that is sent together with others in one piece now; 0: none is
+ * (options->no_offload, or the system or the device cannot). For status and tests. */
+size_t udp_group_max(const struct pipe *pipe);
 
 #endif
