@@ -9,11 +9,14 @@
 #include "stun/ordered_rate.h"
 #include "stun/turn_ordered.h"
 
-#define ORDERED_WINDOW      8192 /* segments that a receiver holds out of order, a power of 2 */
-#define ORDERED_PACKET      1200 /* the default packet_max */
-#define ORDERED_PACKET_MIN  128
-#define ORDERED_PACKET_LONG 65000
-#define ORDERED_HELD_MAX    (2 * TURN_ORDERED_QUEUE_BYTES) /* out of order, of a peer */
+#define ORDERED_WINDOW       8192 /* segments that a receiver holds out of order, a power of 2 */
+#define ORDERED_WINDOW_FIRST 1024 /* what a sender supposes before it is told */
+#define ORDERED_PACKET       1200 /* the default packet_max */
+#define ORDERED_PACKET_MIN   128
+#define ORDERED_PACKET_LONG  65000
+#define ORDERED_SEGMENT_COST 128                        /* bytes of memory, beside what is in it */
+#define ORDERED_HELD_MAX     ((size_t)24 * 1024 * 1024) /* not delivered yet, of a peer */
+#define ORDERED_HELD_ALL_MAX ((size_t)96 * 1024 * 1024) /* of all */
 
 enum ordered_segment_state { SEGMENT_WAITS, SEGMENT_FLIES, SEGMENT_LOST, SEGMENT_CAME };
 
@@ -21,23 +24,36 @@ struct ordered_segment {
     struct slice data;
     uint8_t flags; /* ORDERED_FIRST, ORDERED_LAST */
     uint8_t state;
-    uint16_t sent; /* how often */
+    uint16_t sent;          /* how often */
+    uint32_t before, after; /* numbers, in the list of those that fly, or are lost */
+    uint64_t earlier;       /* when it was sent the time before */
     struct ordered_mark mark;
 };
 
-/* What goes to a peer. Segments from `first`, the oldest that is not confirmed, on. */
+/* Segments by when they were sent, or found to be lost. Its ends' links mean nothing. */
+struct ordered_list {
+    uint32_t first, last, count;
+};
+
+/* What goes to a peer. Segments from `kept`, the first of the oldest message that is not confirmed
+ * to its end, on; `first` is the oldest that is not confirmed. */
 struct ordered_out {
     struct ordered_segment *ring;
-    uint32_t cap;              /* a power of 2, or 0 */
-    uint32_t first, next, end; /* next: the first never sent; end: after the last written */
-    uint32_t limit;            /* the peer has room before it */
-    uint32_t lost;             /* segments that are to be sent again */
-    size_t bytes;              /* not confirmed */
-    size_t flight;
-    uint64_t newest;   /* when the packet sent last of those confirmed was sent */
-    uint64_t progress; /* when something was confirmed last */
-    unsigned timeouts; /* in a row */
-    int64_t credit;    /* bytes that pacing lets go now */
+    uint32_t cap;                    /* a power of 2, or 0 */
+    uint32_t kept, first, next, end; /* next: the first never sent; end: after the last written */
+    uint32_t limit;                  /* the peer has room before it */
+    struct ordered_list flies, lost; /* lost: to be sent again */
+    size_t bytes;                    /* of messages that are not confirmed to their end */
+    size_t flight;                   /* bytes of packets */
+    uint64_t newest;                 /* when the packet sent last of those that came was sent */
+    uint64_t slack_us;               /* so late some packets have come; 0: none lately */
+    uint64_t slack_at;               /* when that was seen */
+    uint64_t lossy_at;               /* when something was lost; 0: never */
+    uint64_t progress;               /* when something was confirmed last */
+    uint64_t timeout_at;             /* when a timeout was last, or something came */
+    uint64_t wait_until;             /* the peer has no memory */
+    unsigned timeouts;               /* in a row */
+    int64_t credit;                  /* bytes that pacing lets go now */
     uint64_t credit_at;
     struct ordered_rate rate;
     struct timer pace, timeout;
@@ -47,25 +63,29 @@ struct ordered_out {
 struct ordered_slot {
     struct slice data;
     uint8_t flags;
-    bool has, held; /* held: counted in `held` */
+    bool has;
 };
 
 /* What comes from a peer. */
 struct ordered_in {
-    struct ordered_slot *ring; /* ORDERED_WINDOW */
-    uint32_t next;             /* the first that is missing */
-    uint32_t deliver;          /* the first that was not delivered; not after next */
-    uint32_t end;              /* after the highest that came */
-    struct block *partial;     /* a message of several segments */
+    struct ordered_slot *ring;
+    uint32_t cap;          /* a power of 2, or 0; ORDERED_WINDOW at most */
+    uint32_t next;         /* the first that is missing */
+    uint32_t deliver;      /* the first that was not delivered; not after next */
+    uint32_t end;          /* after the highest that came */
+    struct block *partial; /* a message of several segments */
     size_t partial_len;
     bool skipping;    /* a message that cannot be: until its last segment */
+    bool is_full;     /* something was dropped that there was no memory for */
     unsigned unacked; /* since the last ACK */
+    uint32_t longest; /* bytes of a segment */
     uint32_t told_limit;
     uint32_t time_us; /* of the newest segment */
-    uint64_t came;    /* when it came; 0: told already */
+    uint64_t time_at; /* when it came; 0: there was none */
+    uint64_t came;    /* the same; 0: told already */
     struct timer ack;
     struct defer ack_soon;
-    size_t held; /* bytes that came out of order */
+    size_t held; /* bytes that are not delivered, with what they cost */
     uint64_t received, duplicates;
 };
 
@@ -91,7 +111,9 @@ struct ordered {
     struct pipe *below; /* NULL: over */
     struct ordered_peer *peers;
     size_t peer_count;
-    size_t queued; /* of all peers */
+    size_t queued; /* bytes, of all peers */
+    size_t cost;   /* what they take of TURN_ORDERED_QUEUE_BYTES */
+    size_t held;   /* bytes of all peers that were not delivered */
     uint16_t packet_max;
     uint32_t linger_ms, give_up_ms;
     uint64_t rate_max;
@@ -110,8 +132,8 @@ static inline uint64_t ordered_now(const struct ordered_peer *peer)
 /* turn_ordered.c: a packet to a peer: what ordered_build() writes, and then these bytes. */
 void ordered_transmit(struct ordered_peer *peer, const struct ordered_packet *packet,
                       const void *bytes, size_t len);
-/* Bytes of the peer's were confirmed, or dropped. */
-void ordered_shrunk(struct ordered_peer *peer, size_t bytes);
+/* Something of the peer's was confirmed, or dropped. It may be gone then. */
+void ordered_shrunk(struct ordered_peer *peer);
 /* The peer is given up. It is gone then. */
 void ordered_give_up(struct ordered_peer *peer);
 
@@ -122,9 +144,11 @@ void ordered_out_free(struct ordered_peer *peer);
 void ordered_out_write(struct ordered_peer *peer, struct slice *data);
 /* Sends what may be sent now. */
 void ordered_out_pump(struct ordered_peer *peer);
-/* A new incarnation of the peer: all that is not confirmed is numbered anew. */
+/* A new incarnation of the peer: all messages that are not confirmed are numbered anew. */
 void ordered_out_restart(struct ordered_peer *peer);
-/* True: everything is confirmed, for the first time since something was written. */
+/* Another path to the peer: what flies is on the old one. */
+void ordered_out_moved(struct ordered_peer *peer);
+/* May end the peer. */
 void ordered_out_ack(struct ordered_peer *peer, const struct ordered_packet *packet);
 
 /* ordered_receive.c */

@@ -24,7 +24,7 @@
  *     (the tag follows the flags at once: byte 2)
  *
  *     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
- *     |   0xD3 ACK    |  flags: 1 ask
+ *     |   0xD3 ACK    |  flags: 1 ask, 2 no memory for something that came
  *     |  tag of the receiver, 64 bits (from byte 2)               ...
  *     |  next: the number of the first segment that is missing        |
  *     |  limit: the number of the first one that there is no room for |
@@ -63,6 +63,7 @@ enum ordered_flag {
     ORDERED_ASK = 1,   /* HELLO, ACK */
     ORDERED_FIRST = 1, /* DATA */
     ORDERED_LAST = 2,
+    ORDERED_FULL = 2, /* ACK */
 };
 
 struct ordered_packet {

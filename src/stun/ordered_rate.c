@@ -17,8 +17,13 @@
  *
  * A sample of the delivery rate is what was confirmed between sending a packet and its
  * confirmation, by the longer of the two times that took; one that was limited by what there was to
- * send counts only if it is the best. If a round loses more than LOSS_MAX of what it sent, the rate
- * is too high whatever the reason, and what was remembered is cut.
+ * send counts only if it is the best.
+ *
+ * A path that loses a tenth of everything delivers a tenth less than is sent. To keep it full, and
+ * to find more when there is more, what is lost anyway is sent on top. That is the least loss of
+ * the last RATE_LOSSES measurements (a round trip or more each), since losses that come of sending
+ * too fast are not there in a round at three quarters of the rate. If a round loses LOSS_MAX more
+ * than that, the rate is too high whatever the reason, and what was remembered is cut.
  */
 #include "stun/ordered_rate.h"
 
@@ -39,6 +44,10 @@
 #define PROBE_US       200000
 #define LOSS_MAX       35 /* percent */
 #define LOSS_LEAST     (64 * 1200)
+#define LOSS_ONE       1024
+#define LOSS_SAMPLE    (48 * 1200) /* bytes of a measurement */
+#define LOSS_SAMPLES   4           /* before they count */
+#define LOSS_TOP       460         /* no more is sent on top */
 #define TIMEOUT_MIN_US 20000
 #define TIMEOUT_MORE   10000 /* the other side waits with its confirmations */
 
@@ -93,11 +102,26 @@ static uint64_t gain_now(const struct ordered_rate *rate)
     return GAIN_ONE;
 }
 
+/* What the path loses anyway, in 1024ths. */
+static uint64_t usual_loss(const struct ordered_rate *rate)
+{
+    unsigned known = rate->loss_count < RATE_LOSSES ? rate->loss_count : RATE_LOSSES;
+    uint64_t least = LOSS_TOP;
+
+    if (known < LOSS_SAMPLES)
+        return 0;
+    for (unsigned i = 0; i < known; i++)
+        if (rate->losses[i] < least)
+            least = rate->losses[i];
+    return least;
+}
+
 uint64_t ordered_rate_pace(const struct ordered_rate *rate)
 {
     uint64_t pace = ordered_rate_estimate(rate);
 
     pace = pace ? pace * gain_now(rate) / GAIN_ONE : RATE_FIRST;
+    pace = pace * LOSS_ONE / (LOSS_ONE - usual_loss(rate));
     if (pace < RATE_MIN)
         pace = RATE_MIN;
     return rate->max && pace > rate->max ? rate->max : pace;
@@ -154,17 +178,35 @@ void ordered_rate_lost(struct ordered_rate *rate, size_t bytes)
     rate->round_lost += bytes;
 }
 
+void ordered_rate_found(struct ordered_rate *rate, size_t bytes)
+{
+    rate->round_lost -= bytes < rate->round_lost ? bytes : rate->round_lost;
+}
+
+static void measure_loss(struct ordered_rate *rate, uint64_t lost, uint64_t all)
+{
+    rate->seen_lost += lost;
+    rate->seen_all += all;
+    if (rate->seen_all < LOSS_SAMPLE)
+        return;
+    rate->losses[rate->loss_count++ % RATE_LOSSES] =
+        (uint16_t)(rate->seen_lost * LOSS_ONE / rate->seen_all);
+    rate->seen_lost = rate->seen_all = 0;
+}
+
 /* limited: what ended it was sent when there was nothing more to send. */
 static void end_round(struct ordered_rate *rate, bool limited)
 {
     uint64_t lost = rate->round_lost, sent = rate->round_sent + lost;
     uint64_t best = ordered_rate_estimate(rate);
+    uint64_t usual = sent * usual_loss(rate) / LOSS_ONE;
 
     rate->round++;
     rate->best[rate->round % RATE_ROUNDS] = 0;
     rate->round_ends = rate->delivered;
     rate->round_lost = rate->round_sent = 0;
-    if (lost > LOSS_LEAST && lost * 100 > sent * LOSS_MAX) {
+    measure_loss(rate, lost, sent);
+    if (lost > usual + LOSS_LEAST && (lost - usual) * 100 > (sent - usual) * LOSS_MAX) {
         for (int i = 0; i < RATE_ROUNDS; i++)
             rate->best[i] = rate->best[i] * 7 / 10;
         if (rate->mode == RATE_STARTUP)
@@ -214,11 +256,14 @@ void ordered_rate_confirmed(struct ordered_rate *rate, uint64_t now, size_t byte
                             const struct ordered_mark *mark, size_t flight)
 {
     uint64_t *round = &rate->best[rate->round % RATE_ROUNDS];
-    uint64_t best = ordered_rate_estimate(rate), took = now - mark->delivered_at, sample = 0;
-    uint64_t sending = mark->sent_at - mark->first_sent;
+    uint64_t best = ordered_rate_estimate(rate), took, sending, sample = 0;
 
     rate->delivered += bytes;
     rate->round_sent += bytes;
+    if (!mark)
+        return;
+    took = now - mark->delivered_at;
+    sending = mark->sent_at - mark->first_sent;
     rate->delivered_at = now;
     rate->first_sent = mark->sent_at;
     if (took < sending)

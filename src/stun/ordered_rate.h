@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #define RATE_ROUNDS 10 /* round trips that the best rate is remembered */
+#define RATE_LOSSES 10 /* measurements of the loss, of which the least is what the path has */
 
 enum ordered_rate_mode { RATE_STARTUP, RATE_DRAIN, RATE_CRUISE, RATE_PROBE_RTT };
 
@@ -28,6 +29,9 @@ struct ordered_rate {
     uint64_t phase_at, probe_until;
     uint64_t max; /* bytes a second; 0: none */
     uint64_t round_lost, round_sent;
+    uint64_t seen_lost, seen_all; /* since the last measurement */
+    uint16_t losses[RATE_LOSSES]; /* 1024ths */
+    unsigned loss_count;
 };
 
 /* What is remembered with each packet sent. */
@@ -42,11 +46,13 @@ void ordered_rate_sent(struct ordered_rate *rate, struct ordered_mark *mark, uin
                        size_t flight, bool limited);
 /* A measured round trip. */
 void ordered_rate_rtt(struct ordered_rate *rate, uint64_t now, uint64_t rtt_us);
-/* `bytes` were confirmed now, the packet sent last among them with this mark; flight: what remains
- * under way. */
+/* `bytes` were confirmed now, the packet sent last among them with this mark (NULL: not known);
+ * flight: what remains under way. */
 void ordered_rate_confirmed(struct ordered_rate *rate, uint64_t now, size_t bytes,
                             const struct ordered_mark *mark, size_t flight);
 void ordered_rate_lost(struct ordered_rate *rate, size_t bytes);
+/* They were not: they are late. */
+void ordered_rate_found(struct ordered_rate *rate, size_t bytes);
 /* Bytes that may be under way; bytes a second to send at. */
 size_t ordered_rate_window(const struct ordered_rate *rate);
 uint64_t ordered_rate_pace(const struct ordered_rate *rate);

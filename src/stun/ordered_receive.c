@@ -2,19 +2,23 @@
 /*
  * Theory of operation
  *
- * Segments wait in a ring of ORDERED_WINDOW until all before them have come and the pipe takes them
- * (it may be paused, or a link full). A message of one segment is delivered as it lies in the
- * packet; one of several is put together in a block that grows with it.
+ * Segments wait in a ring until all before them have come and the pipe takes them (it may be
+ * paused, or a link full). A message of one segment is delivered as it lies in the packet; one of
+ * several is put together in a block that grows with it.
  *
- *     deliver <= next <= end           all numbers; in the ring: [deliver, deliver +
- * ORDERED_WINDOW) delivered  |  in order, waits for the pipe  |  next is missing, some behind it
- * have come
+ *     deliver <= next <= end     all numbers; the ring has what is from `deliver` on
  *
- * The sender is told how far it may go (`limit`, deliver + ORDERED_WINDOW), so a reader that does
- * not read holds it back. A message beyond TURN_ORDERED_MESSAGE_MAX, which no sender of ours
+ *     before deliver: delivered; before next: in order, waits for the pipe; next is missing; behind
+ *     it some have come
+ *
+ * The sender is told how far it may go (`limit`), so a reader that does not read holds it back: to
+ * ORDERED_WINDOW segments, or as many as an ACK has bits for, or ORDERED_HELD_MAX bytes of the
+ * longest that has come. A sender that does not keep to the bytes, and all senders together when
+ * ORDERED_HELD_ALL_MAX are held (but for a share of each), have what is not in order dropped, and
+ * are told so (ORDERED_FULL). A message beyond TURN_ORDERED_MESSAGE_MAX, which no sender of ours
  * writes, is passed over.
  *
- * Confirmations: at the end of the turn when something is missing, came twice, or ACK_EVERY
+ * Confirmations: at the end of the turn when something begins or ceases to be missing, or ACK_EVERY
  * segments have come (every second one in the beginning, when the sender has little under way);
  * else after ACK_DELAY_US, so that a relay, to which an acknowledgement costs as much as a full
  * packet, sees few.
@@ -28,15 +32,29 @@
 #define ACK_EARLY     64 /* the first segments */
 #define ACK_DELAY_US  (5 * MS_US)
 #define PARTIAL_BYTES 16384 /* of the first block of a message of several segments */
+#define RING_MIN      64
+#define HELD_SHARE    (ORDERED_HELD_ALL_MAX / TURN_ORDERED_PEERS_MAX)
+#define TIME_OLD_US   (60 * SEC_US) /* times of sending wrap: then any is newer */
 
 static struct ordered_slot *slot_at(const struct ordered_in *in, uint32_t number)
 {
-    return &in->ring[number & (ORDERED_WINDOW - 1)];
+    return &in->ring[number & (in->cap - 1)];
 }
 
 static bool is_before(uint32_t a, uint32_t b)
 {
     return (int32_t)(a - b) < 0;
+}
+
+/* How many segments the sender may send beyond those that were delivered. */
+static uint32_t window_of(const struct ordered_peer *peer)
+{
+    size_t bits = (size_t)(peer->owner->packet_max - ORDERED_ACK_BYTES) * 8;
+    size_t most = ORDERED_HELD_MAX / (peer->in.longest + ORDERED_SEGMENT_COST);
+
+    if (most > bits)
+        most = bits;
+    return most < ORDERED_WINDOW ? (uint32_t)most : ORDERED_WINDOW;
 }
 
 /* --- Confirmations --- */
@@ -63,10 +81,10 @@ void ordered_in_ack(struct ordered_peer *peer, uint8_t flags)
     size_t most = peer->owner->packet_max - ORDERED_ACK_BYTES, len = 0;
     uint8_t bits[ORDERED_BITS_MAX];
     struct ordered_packet packet = {.type = ORDERED_ACK,
-                                    .flags = flags,
+                                    .flags = flags | (in->is_full ? ORDERED_FULL : 0),
                                     .to = peer->theirs,
                                     .number = in->next,
-                                    .limit = in->deliver + ORDERED_WINDOW,
+                                    .limit = in->deliver + window_of(peer),
                                     .time_us = in->time_us,
                                     .delay_us = ORDERED_NO_DELAY};
 
@@ -78,6 +96,7 @@ void ordered_in_ack(struct ordered_peer *peer, uint8_t flags)
         packet.delay_us = (uint32_t)(ordered_now(peer) - in->came);
     in->came = 0;
     in->unacked = 0;
+    in->is_full = false;
     in->told_limit = packet.limit;
     if (in->ring)
         len = write_bits(in, bits, most < sizeof(bits) ? most : sizeof(bits));
@@ -157,72 +176,123 @@ static void deliver_segment(struct ordered_peer *peer, struct slice *data, uint8
     pipe_deliver(&peer->owner->base, &whole, &peer->name);
 }
 
+static void account(struct ordered_peer *peer, size_t more, size_t less)
+{
+    peer->in.held += more - less;
+    peer->owner->held += more - less;
+}
+
 void ordered_in_deliver(struct ordered_peer *peer)
 {
     struct ordered_in *in = &peer->in;
+    uint32_t window = window_of(peer);
 
     while (in->deliver != in->next && pipe_read_budget(&peer->owner->base) > 0) {
         struct ordered_slot *slot = slot_at(in, in->deliver++);
         struct slice data = slot->data;
         uint8_t flags = slot->flags;
 
-        in->held -= slot->held ? data.len : 0;
+        account(peer, 0, data.len + ORDERED_SEGMENT_COST);
         *slot = (struct ordered_slot){0};
         deliver_segment(peer, &data, flags);
     }
     /* A sender that was held back is told when half the window is free again. */
-    if (in->ring && in->deliver + ORDERED_WINDOW - in->told_limit >= ORDERED_WINDOW / 2)
+    if (in->ring && in->deliver + window - in->told_limit >= window / 2 &&
+        is_before(in->told_limit, in->deliver + window))
         defer_soon(peer->owner->base.loop, &in->ack_soon);
 }
 
-/* What waits for others must not keep a block alive that is far larger than it. */
-static void keep(struct ordered_in *in, struct ordered_slot *slot, const struct slice *frame,
-                 const struct ordered_packet *packet)
+/* --- What comes --- */
+
+/* What stays must not keep a block alive that is far larger than it. */
+static void keep(struct ordered_peer *peer, struct ordered_slot *slot, const struct slice *frame,
+                 const struct ordered_packet *packet, bool stays)
 {
     slot->has = true;
     slot->flags = packet->flags;
-    slot->held = packet->number != in->next;
-    if (slot->held)
-        in->held += packet->len;
-    if (slot->held && frame->block->size / 4 > packet->len)
+    account(peer, packet->len + ORDERED_SEGMENT_COST, 0);
+    if (stays && frame->block->size / 2 > packet->len)
         slot->data = slice_copy(packet->bytes, packet->len);
     else
         slot->data = slice_part(frame, (size_t)(packet->bytes - frame->data), packet->len);
+}
+
+/* The ring has place for everything before `end`. */
+static void make_ring(struct ordered_in *in, uint32_t end)
+{
+    uint32_t cap = in->cap ? in->cap : RING_MIN;
+    struct ordered_slot *ring;
+
+    while (cap < end - in->deliver)
+        cap *= 2;
+    if (cap == in->cap)
+        return;
+    ring = calloc(cap, sizeof(*ring));
+    if (!ring)
+        abort();
+    for (uint32_t n = in->deliver; n != in->end; n++)
+        ring[n & (cap - 1)] = *slot_at(in, n);
+    free(in->ring);
+    in->ring = ring;
+    in->cap = cap;
+}
+
+/* Whether there is memory for a segment. What goes on to the user at once takes none. */
+static bool has_memory(const struct ordered_peer *peer, size_t len, bool stays)
+{
+    const struct ordered_in *in = &peer->in;
+
+    len += ORDERED_SEGMENT_COST;
+    if (!stays || in->held + len <= HELD_SHARE)
+        return true;
+    return in->held + len <= ORDERED_HELD_MAX && peer->owner->held + len <= ORDERED_HELD_ALL_MAX;
+}
+
+/* It says when it was sent, which tells more than when it should have come. */
+static void take_time(struct ordered_peer *peer, uint32_t time_us)
+{
+    struct ordered_in *in = &peer->in;
+    uint64_t now = ordered_now(peer);
+
+    if (in->time_at && (int32_t)(time_us - in->time_us) <= 0 && now - in->time_at < TIME_OLD_US)
+        return;
+    in->time_us = time_us;
+    in->time_at = in->came = now;
 }
 
 void ordered_in_data(struct ordered_peer *peer, const struct slice *frame,
                      const struct ordered_packet *packet)
 {
     struct ordered_in *in = &peer->in;
-    struct ordered_slot *slot;
     uint32_t number = packet->number;
-    bool was_gap = in->end != in->next;
+    bool was_gap = in->end != in->next, stays;
 
-    if (!in->ring && !(in->ring = calloc(ORDERED_WINDOW, sizeof(*in->ring))))
-        abort();
+    if (packet->len > in->longest)
+        in->longest = (uint32_t)packet->len;
+    take_time(peer, packet->time_us);
     if (is_before(number, in->next) || !is_before(number, in->deliver + ORDERED_WINDOW)) {
         in->duplicates += is_before(number, in->next);
-        plan_ack(peer, true);
+        plan_ack(peer, false);
         return;
     }
-    slot = slot_at(in, number);
-    if (slot->has) {
+    if (is_before(number, in->end) && slot_at(in, number)->has) {
         in->duplicates++;
-        plan_ack(peer, true);
+        plan_ack(peer, false);
         return;
     }
-    if (number != in->next && in->held + packet->len > ORDERED_HELD_MAX) {
-        plan_ack(peer, true); /* it is sent again, when there is room */
+    stays = number != in->next || pipe_read_budget(&peer->owner->base) == 0;
+    if (!has_memory(peer, packet->len, stays)) {
+        in->is_full = true;
+        plan_ack(peer, false); /* it is sent again, when there is room */
         return;
     }
-    keep(in, slot, frame, packet);
+    if (!is_before(number, in->end)) {
+        make_ring(in, number + 1);
+        in->end = number + 1;
+    }
+    keep(peer, slot_at(in, number), frame, packet, stays);
     in->received++;
     in->unacked++;
-    if ((int32_t)(packet->time_us - in->time_us) > 0 || in->received == 1)
-        in->time_us = packet->time_us;
-    in->came = ordered_now(peer);
-    if (!is_before(number, in->end))
-        in->end = number + 1;
     while (in->next != in->end && slot_at(in, in->next)->has)
         in->next++;
     plan_ack(peer, was_gap != (in->next != in->end));
@@ -238,35 +308,38 @@ void ordered_in_init(struct ordered_peer *peer)
     defer_init(&peer->in.ack_soon, on_ack, peer);
 }
 
-static void clear(struct ordered_in *in)
+static void clear(struct ordered_peer *peer)
 {
-    for (uint32_t i = 0; in->ring && i < ORDERED_WINDOW; i++)
-        if (in->ring[i].has)
-            slice_drop(&in->ring[i].data);
+    struct ordered_in *in = &peer->in;
+
+    for (uint32_t n = in->deliver; n != in->end; n++)
+        if (slot_at(in, n)->has)
+            slice_drop(&slot_at(in, n)->data);
     free(in->ring);
     in->ring = NULL;
+    in->cap = 0;
+    in->next = in->deliver = in->end = 0;
     if (in->partial)
         block_unref(in->partial);
     in->partial = NULL;
     in->partial_len = 0;
-    in->held = 0;
+    account(peer, 0, in->held);
 }
 
 void ordered_in_restart(struct ordered_peer *peer)
 {
     struct ordered_in *in = &peer->in;
 
-    clear(in);
-    in->next = in->deliver = in->end = 0;
-    in->skipping = false;
-    in->unacked = 0;
+    clear(peer);
+    in->skipping = in->is_full = false;
+    in->unacked = in->longest = 0;
     in->told_limit = ORDERED_WINDOW;
-    in->came = 0;
+    in->came = in->time_at = 0;
 }
 
 void ordered_in_free(struct ordered_peer *peer)
 {
     timer_cancel(peer->owner->base.loop, &peer->in.ack);
     defer_cancel(peer->owner->base.loop, &peer->in.ack_soon);
-    clear(&peer->in);
+    clear(peer);
 }

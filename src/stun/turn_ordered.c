@@ -157,6 +157,15 @@ static void on_hello_due(void *arg)
     send_hello(peer, peer->mine, 0, true);
 }
 
+/* Nobody has to confirm anything. */
+static bool all_confirmed(const struct ordered *o)
+{
+    for (const struct ordered_peer *peer = o->peers; peer; peer = peer->next)
+        if (has_to_send(peer))
+            return false;
+    return true;
+}
+
 static struct ordered_peer *new_peer(struct ordered *o, const struct addr *addr)
 {
     struct ordered_peer *peer;
@@ -185,7 +194,6 @@ static void free_peer(struct ordered_peer *peer)
         at = &(*at)->next;
     *at = peer->next;
     o->peer_count--;
-    o->queued -= peer->out.bytes;
     timer_cancel(o->base.loop, &peer->hello);
     ordered_out_free(peer);
     ordered_in_free(peer);
@@ -206,7 +214,7 @@ static void drop_peer(struct ordered_peer *peer)
 
     free_peer(peer);
     if (is_closing(o)) {
-        if (o->queued == 0)
+        if (all_confirmed(o))
             defer_soon(o->base.loop, &o->finishing);
         return;
     }
@@ -235,15 +243,13 @@ void ordered_give_up(struct ordered_peer *peer)
     drop_peer(peer);
 }
 
-void ordered_shrunk(struct ordered_peer *peer, size_t bytes)
+void ordered_shrunk(struct ordered_peer *peer)
 {
     struct ordered *o = peer->owner;
     struct addr name = peer->name;
 
-    o->queued -= bytes;
-    o->confirmed += bytes;
     if (is_closing(o)) {
-        if (o->queued == 0)
+        if (all_confirmed(o))
             defer_soon(o->base.loop, &o->finishing);
         return;
     }
@@ -374,6 +380,7 @@ static void follow(struct ordered_peer *peer, const struct ordered_packet *packe
                                      : !(packet->flags & ORDERED_ASK))
         return;
     peer->now = *from;
+    ordered_out_moved(peer);
     if (o->events.moved && !is_closing(o))
         o->events.moved(&o->base, &name, &now, o->arg);
 }
@@ -503,7 +510,6 @@ static void ordered_write(struct pipe *pipe, struct slice *data, const struct ad
     }
     if (!has_to_send(peer))
         peer->out.progress = ordered_now(peer);
-    o->queued += data->len;
     ordered_out_write(peer, data);
     if (peer->established)
         ordered_out_pump(peer);
@@ -515,7 +521,7 @@ static size_t ordered_room(const struct pipe *pipe)
 {
     const struct ordered *o = ordered_of(pipe);
 
-    return o->queued < TURN_ORDERED_QUEUE_BYTES ? TURN_ORDERED_QUEUE_BYTES - o->queued : 0;
+    return o->cost < TURN_ORDERED_QUEUE_BYTES ? TURN_ORDERED_QUEUE_BYTES - o->cost : 0;
 }
 
 static size_t ordered_queued(const struct pipe *pipe)
@@ -591,7 +597,7 @@ static void ordered_close(struct pipe *pipe, int why)
     }
     o->last_confirmed = o->confirmed;
     timer_set_in(pipe->loop, &o->closing, o->linger_ms * MS_US);
-    if (o->queued == 0)
+    if (all_confirmed(o))
         defer_soon(pipe->loop, &o->finishing);
 }
 

@@ -16,7 +16,7 @@
 
 #define TURN_ORDERED_PEERS_MAX   64
 #define TURN_ORDERED_MESSAGE_MAX ((size_t)1024 * 1024)
-#define TURN_ORDERED_QUEUE_BYTES ((size_t)8 * 1024 * 1024) /* not confirmed; then room is 0 */
+#define TURN_ORDERED_QUEUE_BYTES ((size_t)16 * 1024 * 1024) /* not confirmed; then room is 0 */
 
 struct turn_ordered_options {
     uint16_t packet_max; /* bytes of a message of the pipe below; 0: 1200 */

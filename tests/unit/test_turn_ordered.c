@@ -153,8 +153,8 @@ static void on_room(struct pipe *pipe, void *arg)
         side_write(side, side);
 }
 
-/* A message that its predecessor had a part of is dropped, and whoever hears of the room that this
- * makes may write at once. */
+/* A message that its predecessor had a part of comes whole, once, and in order; and whoever hears
+ * of room may write at once. */
 static void restart_within_a_message(void **state)
 {
     (void)state;
@@ -167,22 +167,124 @@ static void restart_within_a_message(void **state)
     side_open(&b, &net, 2, NULL);
     talk(&net, &a, &b, 5);
     run_for(net.loop, 5 * SEC_US);
-    a.written = 5;
     side_write(&a, &b); /* 65536 bytes */
     run_for(net.loop, 200 * MS_US);
     pipe_abort(b.pipe, -ECANCELED);
     run_for(net.loop, 100 * MS_US);
     side_open(&c, &net, 2, NULL);
-    c.expected = a.written;
+    c.expected = 5;
     pipe_add_listener(a.pipe, &events, &a);
     a.addr = c.addr; /* whom on_room() writes to */
     a.room_writes = 100;
     run_for(net.loop, 200 * SEC_US);
     assert_int_equal(a.again, 1);
     assert_int_equal(a.room_writes, 0);
+    assert_int_equal(a.written, 106);
     assert_int_equal(c.expected, a.written);
     assert_false(c.wrong);
+    assert_int_equal(pipe_queued(a.pipe), 0);
     finish(&net, &a, &c);
+}
+
+/* One that never comes back: the sender is told, in time, of all of the message. */
+static void gone_within_a_message(void **state)
+{
+    (void)state;
+    const struct turn_ordered_options options = {.give_up_ms = 3000};
+    struct net net = {
+        .loop = loop_new_virtual(13), .delay_us = 20 * MS_US, .rate = 100000, .buffer = 64000};
+    struct side a, b;
+
+    side_open(&a, &net, 1, &options);
+    side_open(&b, &net, 2, NULL);
+    talk(&net, &a, &b, 5);
+    run_for(net.loop, 5 * SEC_US);
+    side_write(&a, &b);
+    run_for(net.loop, 200 * MS_US);
+    pipe_abort(b.pipe, -ECANCELED);
+    run_for(net.loop, 2500 * MS_US);
+    assert_int_equal(a.lost, 0);
+    run_for(net.loop, 3000 * MS_US);
+    assert_int_equal(a.lost, 1);
+    assert_int_equal(a.lost_bytes, message_len(5));
+    finish(&net, &a, &b);
+}
+
+/* --- Messages of no bytes --- */
+
+static void count_message(struct pipe *pipe, const struct slice *data, const struct addr *from,
+                          void *arg)
+{
+    char *text = arg;
+
+    (void)pipe;
+    (void)from;
+    strcat(text, data->len == 0 ? "0" : "x");
+}
+
+static void write_bytes(struct side *side, const struct side *to, size_t len)
+{
+    struct slice slice = slice_copy("x", len);
+
+    pipe_write_to(side->pipe, &slice, &to->addr);
+}
+
+/* They come, once and in their place, when packets are lost too, and closing waits for them. */
+static void empty_messages(void **state)
+{
+    (void)state;
+    static const struct pipe_events events = {.message = count_message};
+
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        struct net net = {.loop = loop_new_virtual(seed), .delay_us = 20 * MS_US};
+        struct side a, b;
+        char text[16] = "";
+
+        side_open(&a, &net, 1, NULL);
+        side_open(&b, &net, 2, NULL);
+        talk(&net, &a, &b, 3);
+        b.pipe->listener.events = NULL;
+        pipe_add_listener(b.pipe, &events, text);
+        run_for(net.loop, SEC_US);
+        net.cut = true;
+        write_bytes(&a, &b, 0);
+        run_for(net.loop, 1 * MS_US);
+        net.cut = false;
+        run_for(net.loop, 3 * SEC_US);
+        assert_string_equal(text, "0");
+        assert_int_equal(a.confirmed, 2);
+        net.loss = 30;
+        write_bytes(&a, &b, 0);
+        write_bytes(&a, &b, 1);
+        write_bytes(&a, &b, 0);
+        write_bytes(&a, &b, 0);
+        pipe_close(a.pipe);
+        run_for(net.loop, 10 * SEC_US);
+        assert_string_equal(text, "00x00");
+        assert_int_equal(a.ends, 1);
+        pipe_abort(b.pipe, -ECANCELED);
+        run_dry(net.loop);
+        loop_free(net.loop);
+    }
+}
+
+/* Nor do they, or short ones, take memory without end: they count in pipe_room(). */
+static void room_for_short_messages(void **state)
+{
+    (void)state;
+    struct net net = {.loop = loop_new_virtual(1), .delay_us = 20 * MS_US};
+    struct side a, b;
+    size_t count = 0;
+
+    side_open(&a, &net, 1, NULL);
+    side_open(&b, &net, 2, NULL);
+    while (pipe_room(a.pipe) > 0 && count < 1000000) {
+        write_bytes(&a, &b, count % 2);
+        count++;
+    }
+    assert_in_range(count, 1000, 200000);
+    pipe_abort(a.pipe, -ECANCELED);
+    finish(&net, &a, &b);
 }
 
 /* Those who vanish without a word do not keep others out for ever. */
@@ -302,6 +404,9 @@ int main(void)
         cmocka_unit_test(strangers),
         cmocka_unit_test(closing),
         cmocka_unit_test(restart_within_a_message),
+        cmocka_unit_test(gone_within_a_message),
+        cmocka_unit_test(empty_messages),
+        cmocka_unit_test(room_for_short_messages),
         cmocka_unit_test(many_who_vanish),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
