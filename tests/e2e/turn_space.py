@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 
-from harness import Skip, await_true, check, equal, need
+from harness import Failure, Skip, await_true, check, equal, need
 
 SERVER, SERVER6, PEER = "10.9.0.1", "fd09::1", "10.9.0.3"
 CAPTURE = r"""
@@ -27,30 +27,53 @@ while True:
 """
 
 
+class Entered:
+    """What begins a command line that runs in a namespace without a name."""
+
+    def __init__(self, argv):
+        self.argv = argv
+
+    def enter(self):
+        return self.argv
+
+
 class Space:
     """A namespace whose loopback has the addresses of a server and its peers."""
 
     def __init__(self, t):
-        if os.geteuid() != 0:
-            raise Skip("network namespaces need root")
-        need("ip")
-        self.t, self.name = t, f"{t.namespaces}t"
-        r = subprocess.run(["ip", "netns", "add", self.name], capture_output=True, text=True)
-        if r.returncode != 0:
-            raise Skip(f"no network namespaces here: {r.stderr.strip()}")
-        t.undo.append(lambda: subprocess.run(["ip", "netns", "del", self.name]))
+        self.t = t
+        self.ns = self.named() if os.geteuid() == 0 else self.nameless()
         for words in ("link set lo up", f"address add {SERVER}/24 dev lo",
                       f"address add {PEER}/24 dev lo", f"address add {SERVER6}/64 dev lo nodad"):
-            t.run("ip", "-n", self.name, *words.split())
+            self.run(need("ip"), *words.split())
+
+    def named(self):
+        name = f"{self.t.namespaces}t"
+        r = subprocess.run([need("ip"), "netns", "add", name], capture_output=True, text=True)
+        if r.returncode != 0:
+            raise Skip(f"no network namespaces here: {r.stderr.strip()}")
+        self.t.undo.append(lambda: subprocess.run(["ip", "netns", "del", name]))
+        return name
+
+    def nameless(self):
+        """Without root, in a user namespace: it lives as long as a process in it."""
+        holder = self.t.spawn("space", need("unshare"), "--user", "--map-root-user", "--net", "sh",
+                              "-c", "echo ready; exec sleep infinity")
+        try:
+            holder.expect("^ready$")
+        except Failure:
+            raise Skip("network namespaces need root, or user namespaces") from None
+        return Entered([need("nsenter"), "--preserve-credentials", "-U", "-n", "-t",
+                        str(holder.pid)])
 
     def run(self, *argv, **kw):
-        return self.t.run(*argv, ns=self.name, **kw)
+        return self.t.run(*argv, ns=self.ns, **kw)
 
     def adit(self, *argv, **kw):
-        return self.t.adit("turn", *argv, ns=self.name, **kw)
+        return self.t.adit("turn", *argv, ns=self.ns, **kw)
 
     def spawn(self, name, *argv, **kw):
-        return self.t.spawn(name, *argv, ns=self.name, **kw)
+        return self.t.spawn(name, *argv, ns=self.ns, **kw)
 
     def coturn(self, *more):
         """A server with the user alice, password secret; or with time-limited credentials."""
