@@ -34,7 +34,7 @@ tests_fuzz_fuzz_stun_words_SOURCES = tests/fuzz/fuzz_stun_words.c
 
 libadit_a_SOURCES += \
 	src/stun/turn.c src/stun/turn.h src/stun/turn_int.h \
-	src/stun/turn_allocation.c src/stun/turn_allocation.h \
+	src/stun/turn_allocate.c src/stun/turn_allocation.c src/stun/turn_allocation.h \
 	src/stun/turn_alive.c src/stun/turn_exchange.c src/stun/turn_peers.c \
 	src/stun/turn_ordered.c src/stun/turn_ordered.h src/stun/ordered_int.h \
 	src/stun/ordered_packet.c src/stun/ordered_packet.h \
@@ -57,7 +57,10 @@ tests_unit_test_ordered_rate_SOURCES = tests/unit/test_ordered_rate.c
 fuzz_targets += tests/fuzz/fuzz-ordered
 tests_fuzz_fuzz_ordered_SOURCES = tests/fuzz/fuzz_ordered.c
 check_PROGRAMS += tests/unit/test-turn
-tests_unit_test_turn_SOURCES = tests/unit/test_turn.c tests/unit/turn_world.c tests/unit/turn_world.h \
+turn_world = tests/unit/turn_world.c tests/unit/turn_world.h tests/unit/turn_client.h \
 	tests/unit/pipe_recorder.h
+tests_unit_test_turn_SOURCES = tests/unit/test_turn.c $(turn_world)
+check_PROGRAMS += tests/unit/test-turn-odd
+tests_unit_test_turn_odd_SOURCES = tests/unit/test_turn_odd.c $(turn_world)
 fuzz_targets += tests/fuzz/fuzz-turn
 tests_fuzz_fuzz_turn_SOURCES = tests/fuzz/fuzz_turn.c

@@ -75,6 +75,16 @@ const char *turn_trouble_name(enum turn_trouble trouble)
     return (size_t)trouble < sizeof(names) / sizeof(names[0]) ? names[trouble] : "?";
 }
 
+bool turn_has_options(const struct turn_request *request)
+{
+    return request->mobility || request->dont_fragment || request->even_port || request->reserve;
+}
+
+void turn_drop_options(struct turn_request *request)
+{
+    request->mobility = request->dont_fragment = request->even_port = request->reserve = false;
+}
+
 uint64_t turn_time_s(struct loop *loop)
 {
     return loop_is_virtual(loop) ? loop_now(loop) / SEC_US : (uint64_t)time(NULL);

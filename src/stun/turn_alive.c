@@ -4,15 +4,24 @@
  *
  * What keeps an allocation alive, and tells whether it is.
  *
- * Liveness: whether the server is there, and knows us, only an answer to a Refresh shows (a server
- * that was started again drops our data without a word). It is asked when data was sent and nothing
- * came back for three round trips (half a second at least), after a second of silence while there
- * was data in the last half minute, and after 15 s else, which also keeps the NAT's mapping. Probes
- * are repeated every quarter of a second or one and a half round trips; if none is answered for one
- * and a half seconds (six round trips), the server is `silent`. The
- * allocation is not given up then, since it may be our network that is gone: that is for the owner
- * to decide (turn_servers.c seeks another), and asking goes on every second until something is
- * heard or the lifetime is over.
+ * Liveness: whether the server is there, and knows us, only an answer to a request shows (a server
+ * that was started again drops our data without a word). It is asked, by a Refresh, when data was
+ * sent and nothing came back for three round trips (half a second at least), after a second of
+ * silence while there was data in the last half minute, and after 15 s else, which also keeps the
+ * NAT's mapping. On UDP the Refresh is repeated every quarter of a second or one and a half round
+ * trips; if it is not answered for one and a half seconds (six round trips), the server is
+ * `silent`. The allocation is not given up then, since it may be our network that is gone: that is
+ * for the owner to decide (turn_servers.c seeks another), and asking goes on every second until
+ * there is an answer or the lifetime is over.
+ *
+ * What counts: an answer to a request of ours on the leg in use, with its integrity if the request
+ * had one. Nothing else ends the asking or the silence: not what merely parses, not an answer to
+ * nothing, not the errors that servers do not sign (401, 438; what is asked again after them is
+ * signed), not data. Data has no integrity on UDP, and who can send with the server's address could
+ * keep a dead server alive by it. So data of peers that may send only puts the asking off: as long
+ * as it comes, the server is asked every TRUST_DATA_US; and a server that relays but does not
+ * answer (it is overloaded, or our requests are lost) gets DEAD_WITH_DATA_US before it is called
+ * silent.
  *
  * Mobility (RFC 8016), where the server gives tickets: when the leg ends, the network changes, the
  * server is silent, or it does not know our address any more (437: the NAT has given us another
@@ -35,7 +44,9 @@
 #define PROBE_SLOW_US      SEC_US
 #define DEAD_MIN_US        (1500 * MS_US)
 #define MOVE_EVERY_US      (2 * SEC_US)
-#define STUCK_STREAM_US    (5 * SEC_US)
+#define STUCK_STREAM_US    (60 * SEC_US)
+#define TRUST_DATA_US      (10 * SEC_US)
+#define DEAD_WITH_DATA_US  (5 * SEC_US)
 
 /* --- What a success response grants --- */
 
@@ -93,6 +104,7 @@ static void moved(struct turn_allocation *a, struct turn_leg *leg)
         a->moving = a->leg;
         a->leg = leg;
     }
+    a->heard = a->answered = turn_now(a);
     a->sent_unheard = a->probe_since = 0;
     turn_peers_renew(a);
     log_info("event=turn-moved");
@@ -121,8 +133,19 @@ bool turn_gone(struct turn_allocation *allocation, const struct turn_report *rep
     return false;
 }
 
+bool turn_is_login_lost(const struct turn_report *report)
+{
+    switch (report->code) {
+    case STUN_UNAUTHENTICATED:
+    case STUN_WRONG_CREDENTIALS:
+        return true;
+    default:
+        return report->trouble == TURN_TAMPERED && report->code != 0; /* bid down */
+    }
+}
+
 static void refresh_failed(struct turn_allocation *a, struct turn_leg *leg, bool with_ticket,
-                           const struct turn_report *report)
+                           bool is_proven, const struct turn_report *report)
 {
     if (leg == a->moving) { /* the old leg may be good yet, and else its own end will show */
         log_debug("event=turn-move-failed why=%s", turn_trouble_name(report->trouble));
@@ -135,9 +158,10 @@ static void refresh_failed(struct turn_allocation *a, struct turn_leg *leg, bool
         turn_gone(a, report);
         return;
     }
-    /* Without an answer, or with one that may be another in a moment, there is time until the
-     * lifetime is over. */
-    if (report->code == 0 || report->code >= STUN_SERVER_ERROR || report->trouble == TURN_QUOTA) {
+    /* Without an answer, or with one that may be another in a moment, or anybody's, there is time
+     * until the lifetime is over. */
+    if (report->code == 0 || report->code >= STUN_SERVER_ERROR || report->trouble == TURN_QUOTA ||
+        (report->code == STUN_BAD_REQUEST && !is_proven)) {
         a->refresh_due = turn_now(a) + TURN_REFRESH_AGAIN_S * SEC_US;
         turn_schedule(a);
         return;
@@ -155,7 +179,7 @@ static void on_refresh(struct turn_exchange *exchange, const struct stun_message
     if (leg == a->leg)
         a->refresh = NULL;
     if (report) {
-        refresh_failed(a, leg, with_ticket, report);
+        refresh_failed(a, leg, with_ticket, exchange->is_proven, report);
         return;
     }
     turn_take_lifetime(a, response);
@@ -209,19 +233,17 @@ static uint64_t at_least(uint64_t min, uint64_t value)
     return value > min ? value : min;
 }
 
-/* A Refresh, which only a server that is there and knows us answers with success. */
+/* A Refresh, which only a server that is there and knows us answers with success. One that is under
+ * way is sent once more, so that its answer counts whenever it comes: round trips may have grown.
+ */
 static void send_probe(struct turn_allocation *a)
 {
-    bool is_stream = a->to.server.transport != SERVER_UDP;
-
     a->probe_next =
         turn_now(a) + (a->silent ? PROBE_SLOW_US : at_least(PROBE_MIN_US, turn_rtt(a) * 3 / 2));
-    if (a->refresh && (is_stream || a->refresh->number))
-        return;
-    if (a->refresh)
-        turn_exchange_cancel(a->refresh);
-    a->refresh = NULL;
-    turn_refresh(a, a->leg, false);
+    if (!a->refresh)
+        turn_refresh(a, a->leg, false);
+    else if (!a->refresh->number)
+        turn_exchange_hurry(a->refresh);
 }
 
 void turn_probe(struct turn_allocation *allocation)
@@ -255,6 +277,16 @@ static uint64_t dead_limit(const struct turn_allocation *a)
     return at_least(DEAD_MIN_US, turn_rtt(a) * 6);
 }
 
+/* When a server that does not answer the present asking is called silent. */
+static uint64_t dead_at(const struct turn_allocation *a)
+{
+    uint64_t limit = dead_limit(a);
+
+    if (a->heard > a->probe_since)
+        limit = at_least(DEAD_WITH_DATA_US, limit);
+    return a->probe_since + limit;
+}
+
 /* When liveness has something to do next. */
 uint64_t turn_liveness_due(const struct turn_allocation *a)
 {
@@ -262,15 +294,17 @@ uint64_t turn_liveness_due(const struct turn_allocation *a)
 
     if (a->probe_since) {
         due = a->probe_next;
-        if (!a->silent && a->probe_since + dead_limit(a) < due)
-            due = a->probe_since + dead_limit(a);
-        return due;
+        return !a->silent && dead_at(a) < due ? dead_at(a) : due;
     }
+    if (a->heard > a->answered && a->answered + TRUST_DATA_US < due)
+        due = a->answered + TRUST_DATA_US;
     alert = a->sent_unheard + at_least(ALERT_MIN_US, turn_rtt(a) * 3);
     return a->sent_unheard && alert < due ? alert : due;
 }
 
-/* A connection that a NAT or firewall has forgotten stays dead, though the server is well. */
+/* A connection that a NAT or firewall has forgotten stays dead, though the server is well. The
+ * owner has tried a new one since the server is silent; this is for owners that have not, and for
+ * the kernel, which would go on for a quarter of an hour. */
 static bool is_stuck(const struct turn_allocation *a)
 {
     return a->to.server.transport != SERVER_UDP && a->ticket_len == 0 &&
@@ -297,14 +331,11 @@ bool turn_liveness_work(struct turn_allocation *a)
     }
     if (now >= a->probe_next)
         send_probe(a);
-    if (now < a->probe_since + dead_limit(a))
+    if (now < dead_at(a))
         return false;
     if (now >= a->move_next)
         turn_begin_move(a);
     if (is_stuck(a)) {
-        /* What is queued would wait for the kernel to give up, which takes a quarter of an hour. */
-        leg_abort(a->leg->leg);
-        a->leg->leg = NULL;
         turn_end_with(a, TURN_LOST, "is not heard any more: its connection is dead");
         return true;
     }
@@ -317,11 +348,20 @@ bool turn_liveness_work(struct turn_allocation *a)
     return true;
 }
 
-/* Something proper has come from the server. */
-void turn_heard(struct turn_allocation *a)
+void turn_answered(struct turn_allocation *a, bool is_proven)
+{
+    if (!is_proven && a->state == TURN_UP)
+        return;
+    a->heard = a->answered = turn_now(a);
+    a->sent_unheard = a->probe_since = 0;
+    if (a->state == TURN_ALLOCATING)
+        turn_await_answer(a);
+    else if (a->silent)
+        timer_set(a->loop, &a->timer, a->heard); /* told from there */
+}
+
+void turn_heard_data(struct turn_allocation *a)
 {
     a->heard = turn_now(a);
-    a->sent_unheard = a->probe_since = 0;
-    if (a->silent)
-        timer_set(a->loop, &a->timer, a->heard); /* told from there */
+    a->sent_unheard = 0;
 }

@@ -7,11 +7,10 @@
  *
  *     connecting -> allocating -> up -> releasing
  *          ^            |
- *          +------------+  300: another server; 437: another local port, TURN_PORTS_MAX times
+ *          +------------+  300: another server; 437: another local port, TURN_PORTS_MAX times;
+ *                          silence: without options
  *
- * What a server refuses and we can do without is left out, and the request made again:
- * DONT-FRAGMENT, EVEN-PORT and a reservation, mobility. Everything else ends the allocation with a
- * report.
+ * turn_allocate.c asks for it, with what is done about refusals, silence and 300.
  *
  * Time: a Refresh goes out a minute before the lifetime the server has granted is over, or after
  * three quarters of it if that is sooner; permissions and channels are renewed every 240 s
@@ -33,8 +32,6 @@
 #include "crypto/hash.h"
 #include "stun/turn_int.h"
 
-static void allocate(struct turn_allocation *a);
-
 /* --- Legs --- */
 
 static int send_packet(void *owner, const uint8_t *bytes, size_t len, const struct addr *to)
@@ -55,7 +52,13 @@ void turn_leg_drop(struct turn_leg *leg)
     leg->table = NULL;
     leg->leg = NULL;
     leg->up = false;
-    if (old)
+    if (!old)
+        return;
+    /* What is queued to a server that is silent would keep a dead connection for as long as the
+     * kernel tries, which is a quarter of an hour. */
+    if (leg->owner->silent && leg_is_stream(old))
+        leg_abort(old);
+    else
         leg_close(old);
 }
 
@@ -81,6 +84,52 @@ bool turn_leg_begin(struct turn_leg *leg)
     return false;
 }
 
+/* --- Who we are --- */
+
+static void wipe_text(char *text)
+{
+    if (text)
+        hash_wipe(text, strlen(text));
+    free(text);
+}
+
+static void wipe_login(struct turn_allocation *a)
+{
+    credentials_wipe(&a->credentials);
+    wipe_text(a->secret);
+    wipe_text(a->secret_id);
+    a->secret = a->secret_id = NULL;
+}
+
+bool turn_make_login(struct turn_allocation *allocation)
+{
+    struct turn_allocation *a = allocation;
+    uint32_t lifetime_s = a->to.login.lifetime_s ? a->to.login.lifetime_s : TURN_LOGIN_LIFETIME_S;
+    char before[STUN_USERNAME_MAX + 1];
+
+    if (!a->secret)
+        return false;
+    memcpy(before, a->credentials.user, sizeof(before));
+    if (credentials_init_secret(&a->credentials, a->secret, a->secret_id, turn_time_s(a->loop),
+                                lifetime_s) != 0 ||
+        strcmp(before, a->credentials.user) == 0)
+        return false;
+    a->logins++;
+    return true;
+}
+
+static bool take_login(struct turn_allocation *a, const struct turn_login *login)
+{
+    if (!login->secret)
+        return !login->user || credentials_init(&a->credentials, login->user,
+                                                login->password ? login->password : "") == 0;
+    a->to.login.lifetime_s = login->lifetime_s;
+    a->secret = strdup(login->secret);
+    if (login->id)
+        a->secret_id = strdup(login->id);
+    return a->secret && (a->secret_id || !login->id) && turn_make_login(a);
+}
+
 /* --- End --- */
 
 static void destroy(struct turn_allocation *a)
@@ -92,7 +141,7 @@ static void destroy(struct turn_allocation *a)
     turn_leg_drop(a->leg);
     turn_leg_drop(a->moving);
     turn_peers_free(a);
-    credentials_wipe(&a->credentials);
+    wipe_login(a);
     hash_wipe(a->ticket, sizeof(a->ticket));
     free(a);
 }
@@ -134,8 +183,7 @@ static void on_released(struct turn_exchange *exchange, const struct stun_messag
     turn_end(exchange->leg->owner, &fine);
 }
 
-/* Asks the server to forget us; false: it never knew us, or cannot be told. */
-static bool ask_release(struct turn_allocation *a)
+bool turn_ask_release(struct turn_allocation *a)
 {
     const struct turn_exchange what = {
         .method = STUN_METHOD_REFRESH, .build = build_release, .done = on_released};
@@ -154,7 +202,7 @@ void turn_allocation_close(struct turn_allocation *allocation)
     turn_report_make(&report, TURN_LOST, 0, 0, "the allocation was closed");
     turn_tcp_fail_all(allocation, &report);
     if (allocation->state != TURN_RELEASING)
-        ask_release(allocation);
+        turn_ask_release(allocation);
     destroy(allocation);
 }
 
@@ -166,226 +214,12 @@ void turn_allocation_release(struct turn_allocation *allocation)
     if (a->state == TURN_RELEASING)
         return;
     turn_leg_drop(a->moving);
-    asked = ask_release(a);
+    asked = turn_ask_release(a);
     a->state = TURN_RELEASING;
     timer_set_in(a->loop, &a->timer, asked ? TURN_RELEASE_MS * MS_US : 0);
 }
 
-/* --- Allocate --- */
-
-static void build_allocate(struct turn_exchange *exchange, struct stun_builder *builder)
-{
-    const struct turn_request *request = &exchange->leg->owner->request;
-
-    stun_put_transport(builder, request->tcp ? STUN_TRANSPORT_TCP : STUN_TRANSPORT_UDP);
-    if (request->lifetime_s)
-        stun_put_u32(builder, STUN_ATTR_LIFETIME, request->lifetime_s);
-    if (request->has_token)
-        stun_put(builder, STUN_ATTR_RESERVATION_TOKEN, request->token, STUN_TOKEN_BYTES);
-    else if (request->both)
-        stun_put_family(builder, STUN_ATTR_ADDITIONAL_ADDRESS_FAMILY, AF_INET6);
-    else if (request->family)
-        stun_put_family(builder, STUN_ATTR_REQUESTED_ADDRESS_FAMILY, request->family);
-    if (request->even_port && !request->has_token)
-        stun_put_even_port(builder, request->reserve);
-    if (request->dont_fragment)
-        stun_put_flag(builder, STUN_ATTR_DONT_FRAGMENT);
-    if (request->mobility)
-        stun_put(builder, STUN_ATTR_MOBILITY_TICKET, "", 0);
-}
-
-static void take_software(struct turn_allocation *a, const struct stun_message *response)
-{
-    struct stun_bytes text;
-    size_t len = 0;
-
-    if (stun_read_bytes(stun_find(response, STUN_ATTR_SOFTWARE), &text) != 0)
-        return;
-    for (size_t i = 0; i < text.len && len < sizeof(a->software) - 1; i++)
-        if (text.bytes[i] >= ' ' && text.bytes[i] <= '~')
-            a->software[len++] = (char)text.bytes[i];
-    a->software[len] = 0;
-}
-
-/* What a success response to Allocate grants; false: it is none. */
-static bool take_allocation(struct turn_allocation *a, const struct stun_message *response)
-{
-    const struct stun_attr *attr = NULL;
-
-    a->relayed_count = 0;
-    while (a->relayed_count < 2 &&
-           (attr = stun_find_next(response, attr, STUN_ATTR_XOR_RELAYED_ADDRESS)))
-        if (stun_read_xor_address(attr, &response->id, &a->relayed[a->relayed_count]) == 0 &&
-            !addr_is_any(&a->relayed[a->relayed_count]))
-            a->relayed_count++;
-    if (a->relayed_count == 0 || stun_read_mapped(response, &a->mapped) != 0)
-        return false;
-    if (a->request.family && !a->request.both && !a->request.has_token &&
-        a->relayed[0].family != a->request.family)
-        return false;
-    turn_take_lifetime(a, response);
-    if (a->lifetime_s == 0)
-        return false;
-    turn_take_ticket(a, response);
-    take_software(a, response);
-    a->has_token = stun_read_token(stun_find(response, STUN_ATTR_RESERVATION_TOKEN), a->token) == 0;
-    return true;
-}
-
-/* Begins again on a new leg; true unless it has ended. */
-static bool reopen(struct turn_allocation *a)
-{
-    turn_leg_drop(a->leg);
-    a->state = TURN_CONNECTING;
-    if (turn_leg_begin(a->leg))
-        return true;
-    turn_end_with(a, TURN_NO_MEMORY, "cannot be connected to: out of memory");
-    return false;
-}
-
-/* 300: true when there is somewhere to go and we are on the way there. */
-static bool redirect(struct turn_allocation *a, const struct stun_message *response)
-{
-    struct leg_options *leg = &a->to.leg;
-    char text[ADDR_TEXT_MAX];
-    struct stun_bytes domain;
-    struct addr to;
-
-    if (stun_read_address(stun_find(response, STUN_ATTR_ALTERNATE_SERVER), &to) != 0 ||
-        a->redirects >= TURN_REDIRECTS_MAX)
-        return false;
-    for (unsigned i = 0; i < a->redirects; i++)
-        if (addr_equal(&a->redirected[i], &to))
-            return false;
-    a->redirected[a->redirects++] = to;
-    if (stun_read_bytes(stun_find(response, STUN_ATTR_ALTERNATE_DOMAIN), &domain) == 0 &&
-        domain.len > 0 && domain.len < sizeof(a->tls_name) &&
-        !memchr(domain.bytes, 0, domain.len)) {
-        memcpy(a->tls_name, domain.bytes, domain.len);
-        a->tls_name[domain.len] = 0;
-    } else if (!leg->tls_name) {
-        strcpy(a->tls_name, a->to.server.host);
-    }
-    leg->tls_name = a->tls_name;
-    leg->address = to;
-    leg->skip = 0;
-    strcpy(a->to.server.host, addr_format_ip(&to, text));
-    a->to.server.port = to.port;
-    credentials_forget_server(&a->credentials);
-    return true;
-}
-
-/* 420, 405, 508: leaves out what was refused and can be left out; true: ask again. */
-static bool do_without(struct turn_allocation *a, const struct stun_message *response,
-                       unsigned code)
-{
-    struct turn_request *request = &a->request;
-    uint16_t types[STUN_UNKNOWN_MAX];
-    size_t count;
-
-    if (code == STUN_MOBILITY_FORBIDDEN && request->mobility) {
-        request->mobility = false;
-        return true;
-    }
-    if (code == STUN_NO_CAPACITY && (request->even_port || request->has_token)) {
-        request->even_port = request->reserve = request->has_token = false;
-        return true;
-    }
-    if (code != STUN_UNKNOWN_ATTRIBUTE ||
-        stun_read_unknown(stun_find(response, STUN_ATTR_UNKNOWN_ATTRIBUTES), types, &count) != 0)
-        return false;
-    for (size_t i = 0; i < count; i++) {
-        if (types[i] == STUN_ATTR_DONT_FRAGMENT && request->dont_fragment)
-            request->dont_fragment = false;
-        else if (types[i] == STUN_ATTR_EVEN_PORT && request->even_port)
-            request->even_port = request->reserve = false;
-        else if (types[i] == STUN_ATTR_MOBILITY_TICKET && request->mobility)
-            request->mobility = false;
-        else
-            return false;
-    }
-    return count > 0;
-}
-
-static void allocate_failed(struct turn_allocation *a, const struct stun_message *response,
-                            const struct turn_report *report)
-{
-    struct turn_report better = *report;
-
-    if (response && report->code == STUN_TRY_ALTERNATE && redirect(a, response)) {
-        reopen(a);
-        return;
-    }
-    if (response && do_without(a, response, report->code)) {
-        allocate(a);
-        return;
-    }
-    if (report->code == STUN_ALLOCATION_MISMATCH) {
-        if (++a->ports <= TURN_PORTS_MAX && a->to.leg.pipe.local.port == 0) {
-            reopen(a);
-            return;
-        }
-        turn_report_make(&better, TURN_MISMATCH, report->method, report->code,
-                         "the server has an allocation for each of the ports that we tried: "
-                         "something keeps old ones; wait two minutes, or use another server");
-    }
-    turn_end(a, &better);
-}
-
-static void on_allocate(struct turn_exchange *exchange, const struct stun_message *response,
-                        const struct turn_report *report)
-{
-    struct turn_allocation *a = exchange->leg->owner;
-    char relayed[ADDR_TEXT_MAX];
-
-    if (report) {
-        allocate_failed(a, response, report);
-        return;
-    }
-    if (!take_allocation(a, response)) {
-        turn_end_with(
-            a, TURN_NOT_TURN,
-            "answers something that is no proper TURN: check that address and port are those "
-            "of a TURN server");
-        return;
-    }
-    a->state = TURN_UP;
-    a->heard = a->active = turn_now(a);
-    log_debug("event=turn-allocated relayed=%s lifetime_s=%u", addr_format(&a->relayed[0], relayed),
-              a->lifetime_s);
-    turn_schedule(a);
-    if (a->events.up)
-        a->events.up(a, a->arg);
-}
-
-static void allocate(struct turn_allocation *a)
-{
-    const struct turn_exchange what = {
-        .method = STUN_METHOD_ALLOCATE, .build = build_allocate, .done = on_allocate};
-
-    a->state = TURN_ALLOCATING;
-    if (!turn_exchange_start(a->leg, &what, NULL))
-        turn_end_with(a, TURN_NO_MEMORY, "cannot be asked: out of memory");
-}
-
 /* --- Time --- */
-
-/* On UDP only an answer shows that an address of the server's name is good. */
-static bool may_skip(const struct turn_allocation *a)
-{
-    struct addr literal;
-
-    return a->to.server.transport == SERVER_UDP && !addr_is_set(&a->to.leg.address) &&
-           addr_parse_ip(a->to.server.host, &literal) != 0 && a->skips < TURN_SKIPS_MAX &&
-           a->heard == 0;
-}
-
-static void try_next_address(struct turn_allocation *a)
-{
-    a->skips++;
-    a->to.leg.skip++;
-    reopen(a);
-}
 
 static void on_timer(void *arg)
 {
@@ -397,8 +231,8 @@ static void on_timer(void *arg)
         turn_end(a, &fine);
         return;
     }
-    if (a->state == TURN_ALLOCATING && may_skip(a)) {
-        try_next_address(a);
+    if (a->state == TURN_ALLOCATING) {
+        turn_allocate_late(a);
         return;
     }
     if (a->state != TURN_UP)
@@ -472,9 +306,7 @@ static void on_leg_up(struct leg *leg, void *arg)
     (void)leg;
     of->up = true;
     if (of == a->leg) {
-        if (may_skip(a))
-            timer_set_in(a->loop, &a->timer, TURN_SKIP_US);
-        allocate(a);
+        turn_allocate(a);
     } else if (!turn_refresh(a, of, true))
         turn_leg_drop(of);
 }
@@ -514,7 +346,6 @@ static void on_message(struct turn_leg *of, const struct slice *frame)
     switch (message.class) {
     case STUN_SUCCESS:
     case STUN_ERROR:
-        turn_heard(a);
         a->gone = &gone;
         expected = transaction_receive(of->table, &message, NULL);
         if (gone)
@@ -526,7 +357,6 @@ static void on_message(struct turn_leg *of, const struct slice *frame)
     case STUN_INDICATION:
         if (a->state != TURN_UP || of != a->leg)
             return;
-        turn_heard(a);
         on_indication(a, frame, &message);
         return;
     case STUN_REQUEST: /* servers ask nothing */
@@ -548,7 +378,6 @@ static void on_leg_frame(struct leg *leg, const struct slice *frame, void *arg)
     case STUN_KIND_CHANNEL:
         if (a->state != TURN_UP || of != a->leg)
             return;
-        turn_heard(a);
         turn_peers_channel_data(a, frame);
         return;
     case STUN_KIND_DTLS:
@@ -593,27 +422,11 @@ static void on_leg_end(struct leg *leg, int why, const char *text, void *arg)
     a->refresh = NULL;
     if (a->state == TURN_RELEASING) {
         turn_end(a, &fine);
-    } else if (a->state == TURN_CONNECTING && a->to.leg.skip > 0 && may_skip(a)) {
-        a->to.leg.skip = 0; /* there is no other: from the first again */
-        reopen(a);
-    } else if (!turn_begin_move(a))
+    } else if (!turn_allocate_elsewhere(a) && !turn_begin_move(a))
         turn_end(a, &report);
 }
 
 /* --- For users --- */
-
-static bool take_login(struct turn_allocation *a, const struct turn_login *login)
-{
-    uint32_t lifetime_s = login->lifetime_s ? login->lifetime_s : TURN_LOGIN_LIFETIME_S;
-
-    if (login->secret)
-        return credentials_init_secret(&a->credentials, login->secret, login->id,
-                                       turn_time_s(a->loop), lifetime_s) == 0;
-    if (login->user)
-        return credentials_init(&a->credentials, login->user,
-                                login->password ? login->password : "") == 0;
-    return true;
-}
 
 struct turn_allocation *turn_allocation_open(struct loop *loop, const struct turn_server *server,
                                              const struct turn_request *request,
@@ -638,7 +451,7 @@ struct turn_allocation *turn_allocation_open(struct loop *loop, const struct tur
     a->leg->owner = a->moving->owner = a;
     timer_init(&a->timer, on_timer, a);
     if (!take_login(a, &server->login) || !turn_leg_begin(a->leg)) {
-        credentials_wipe(&a->credentials);
+        wipe_login(a);
         free(a);
         return NULL;
     }
@@ -656,6 +469,11 @@ void turn_allocation_resume(struct turn_allocation *allocation)
 {
     if (allocation->leg->leg)
         leg_resume(allocation->leg->leg);
+}
+
+bool turn_allocation_is_bare(const struct turn_allocation *allocation)
+{
+    return allocation->bare;
 }
 
 bool turn_allocation_is_up(const struct turn_allocation *allocation)

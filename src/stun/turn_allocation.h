@@ -75,6 +75,8 @@ void turn_allocation_resume(struct turn_allocation *allocation);
  * knows us, on the leg there is and, with a ticket, on a new one. */
 void turn_allocation_check(struct turn_allocation *allocation);
 
+/* The server answered only when asked without what can be left out (turn_allocation.c). */
+bool turn_allocation_is_bare(const struct turn_allocation *allocation);
 bool turn_allocation_is_up(const struct turn_allocation *allocation);
 /* The relayed address of that family (0: the first). 0 or -ENOENT. */
 int turn_allocation_relayed(const struct turn_allocation *allocation, int family,

@@ -6,6 +6,11 @@
  * with a new id whenever the server wants it signed (401) or has a new nonce (438), whatever the
  * method. So no method can forget to handle them, which is how clients die after the nonce's life.
  *
+ * Time-limited credentials of a secret run out while the allocation lives. Servers look at them
+ * when it is made; some again later, or because they were started again: a 401 then makes new ones,
+ * once for each exchange. Whoever does not take them (441: the allocation is another user's) has
+ * ended the allocation.
+ *
  * The exchange builds its request anew each time (the nonce has changed), signs it with the
  * allocation's credentials, and believes only answers that verify (credentials_accept()). What
  * comes of it is a response, or a report in words.
@@ -52,9 +57,29 @@ static void fail(struct turn_exchange *exchange, const struct stun_message *resp
 
 static bool on_accept(void *arg, const struct stun_message *response)
 {
-    const struct turn_exchange *exchange = arg;
+    struct turn_exchange *exchange = arg;
+    struct turn_allocation *a = exchange->leg->owner;
 
-    return credentials_accept(&exchange->leg->owner->credentials, response);
+    if (!credentials_accept(&a->credentials, response))
+        return false;
+    exchange->is_proven =
+        !exchange->was_signed || credentials_check(&a->credentials, response) == STUN_VERDICT_GOOD;
+    if (exchange->leg == a->leg)
+        turn_answered(a, exchange->is_proven);
+    return true;
+}
+
+/* A 401 to a user that ran out, or was replaced since: true when it is asked again. */
+static bool renew_login(struct turn_exchange *exchange)
+{
+    struct turn_allocation *a = exchange->leg->owner;
+
+    if (a->state != TURN_UP || exchange->relogged)
+        return false;
+    if (exchange->login == a->logins && !turn_make_login(a))
+        return false;
+    exchange->relogged = true;
+    return ask(exchange);
 }
 
 /* An error response that is about credentials: true when it has been dealt with. */
@@ -86,8 +111,9 @@ static bool take_credentials(struct turn_exchange *exchange, const struct stun_m
         fail(exchange, response, TURN_NOT_TURN, error->code,
              "wants a password algorithm that is not known here");
         return true;
-    case CREDENTIALS_NONE:
     case CREDENTIALS_REFUSED:
+        return renew_login(exchange);
+    case CREDENTIALS_NONE:
     case CREDENTIALS_OTHER:
         return false;
     }
@@ -152,6 +178,7 @@ static bool ask(struct turn_exchange *exchange)
     stun_build(&builder, bytes, sizeof(bytes), exchange->method, STUN_REQUEST, &id);
     if (exchange->build)
         exchange->build(exchange, &builder);
+    exchange->login = a->logins;
     exchange->was_signed = a->credentials.set && a->credentials.asked;
     credentials_sign(&a->credentials, &builder);
     len = stun_built(&builder);
@@ -172,6 +199,7 @@ bool turn_exchange_start(struct turn_leg *leg, const struct turn_exchange *what,
     *exchange = *what;
     exchange->leg = leg;
     exchange->stale = 0;
+    exchange->relogged = false;
     if (!ask(exchange)) {
         free(exchange);
         return false;
@@ -194,6 +222,12 @@ void turn_exchange_cancel(struct turn_exchange *exchange)
         transaction_cancel(exchange->transaction);
     unlink_exchange(exchange);
     free(exchange);
+}
+
+void turn_exchange_hurry(struct turn_exchange *exchange)
+{
+    if (exchange->transaction)
+        transaction_hurry(exchange->transaction);
 }
 
 void turn_exchanges_cancel(struct turn_leg *leg)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* An allocation's parts, for turn_allocation.c (its life), turn_alive.c, turn_exchange.c (signed
- * requests), turn_peers.c (permissions, channels, data) and turn_tcp.c only. */
+/* An allocation's parts, for turn_allocation.c (its life), turn_allocate.c (how it is made),
+ * turn_alive.c, turn_exchange.c (signed requests), turn_peers.c (permissions, channels, data) and
+ * turn_tcp.c only. */
 #ifndef ADIT_STUN_TURN_INT_H
 #define ADIT_STUN_TURN_INT_H
 
@@ -45,7 +46,10 @@ struct turn_exchange {
     struct transaction *transaction;
     unsigned method;
     unsigned stale; /* 438s so far */
+    unsigned login; /* which one it was signed with: turn_allocation.logins */
     bool was_signed;
+    bool is_proven; /* the response is verified, or there was nothing to verify it by */
+    bool relogged;  /* asked again with new credentials */
     turn_exchange_build *build;
     turn_exchange_done *done;
     void *arg;
@@ -59,6 +63,8 @@ struct turn_exchange {
 bool turn_exchange_start(struct turn_leg *leg, const struct turn_exchange *what,
                          struct turn_exchange **out);
 void turn_exchange_cancel(struct turn_exchange *exchange);
+/* Sends a copy of what is asked (transaction_hurry()). */
+void turn_exchange_hurry(struct turn_exchange *exchange);
 /* All of a leg, untold. */
 void turn_exchanges_cancel(struct turn_leg *leg);
 
@@ -109,14 +115,18 @@ struct turn_allocation {
     struct turn_server to; /* its strings are below */
     struct turn_request request;
     struct credentials credentials;
+    char *secret, *secret_id; /* of time-limited credentials; NULL: none. Wiped */
+    unsigned logins;          /* how often such were made anew */
     char tls_name[SERVER_HOST_MAX + 1];
     enum turn_state state;
     struct turn_leg legs[2];
     struct turn_leg *leg, *moving; /* moving: of mobility, not proven yet */
     struct timer timer;
     /* Until it is up. */
-    struct addr redirected[TURN_REDIRECTS_MAX];
+    struct addr redirected[TURN_REDIRECTS_MAX + 1]; /* the first: where we began */
     unsigned redirects, ports, skips;
+    bool bare;        /* what could be left out of Allocate was, since there was silence */
+    bool name_family; /* IPv4, too, is asked for by name */
     /* What was granted. */
     struct addr relayed[2], mapped;
     unsigned relayed_count;
@@ -128,9 +138,11 @@ struct turn_allocation {
     uint64_t expires, refresh_due;
     struct turn_exchange *refresh;
     /* Liveness. */
-    uint64_t heard, sent_unheard; /* when data was first sent since something was heard; 0: none */
-    uint64_t active;              /* when data was last sent or received */
-    uint64_t probe_since;         /* when the present probing began; 0: not probing */
+    uint64_t heard;        /* when an answer or data came last */
+    uint64_t answered;     /* when an answer came last that was proven */
+    uint64_t sent_unheard; /* when data was first sent since; 0: none */
+    uint64_t active;       /* when data was last sent or received */
+    uint64_t probe_since;  /* when the present probing began; 0: not probing */
     uint64_t probe_next;
     bool silent;
     bool *gone; /* set true when it is freed */
@@ -163,7 +175,19 @@ void turn_sent(struct turn_allocation *allocation);
  * has ended. */
 bool turn_gone(struct turn_allocation *allocation, const struct turn_report *report);
 
+/* A new user and password of the secret; false: there is no secret. */
+bool turn_make_login(struct turn_allocation *allocation);
 void turn_end_with(struct turn_allocation *allocation, enum turn_trouble trouble, const char *what);
+/* turn_allocate.c: asks for it, on a leg that is up; or, in TURN_SKIP_US after this call, something
+ * else than what has not been answered. */
+void turn_allocate(struct turn_allocation *allocation);
+void turn_await_answer(struct turn_allocation *allocation);
+/* That time is over. */
+void turn_allocate_late(struct turn_allocation *allocation);
+/* The leg has ended while it was being made: true when it has begun again (or ended of it). */
+bool turn_allocate_elsewhere(struct turn_allocation *allocation);
+/* Asks the server to forget us; false: it never knew us, or cannot be told. */
+bool turn_ask_release(struct turn_allocation *allocation);
 /* Opens a leg; false: no memory. Closes one, and forgets everything of it. */
 bool turn_leg_begin(struct turn_leg *leg);
 void turn_leg_drop(struct turn_leg *leg);
@@ -177,8 +201,12 @@ uint64_t turn_rtt(const struct turn_allocation *allocation);
 bool turn_refresh(struct turn_allocation *allocation, struct turn_leg *leg, bool with_ticket);
 /* Opens another leg, on which a ticket takes the allocation along; false: cannot. */
 bool turn_begin_move(struct turn_allocation *allocation);
-/* Something proper has come from the server. */
-void turn_heard(struct turn_allocation *allocation);
+/* The server has answered a request on the leg in use. */
+void turn_answered(struct turn_allocation *allocation, bool is_proven);
+/* Data has come from a peer that may send, by what seems to be the server. */
+void turn_heard_data(struct turn_allocation *allocation);
+/* A refusal of who we are, in the allocation's life: it cannot go on. */
+bool turn_is_login_lost(const struct turn_report *report);
 /* When liveness has something to do next; does it. True: the owner was told something, and the
  * allocation may be gone. */
 uint64_t turn_liveness_due(const struct turn_allocation *allocation);
@@ -197,6 +225,11 @@ void turn_peers_data(struct turn_allocation *allocation, const struct slice *fra
                      const struct stun_message *message);
 /* turn_tcp.c: the control connection has ended. */
 void turn_tcp_fail_all(struct turn_allocation *allocation, const struct turn_report *report);
+
+/* turn.c: whether something is asked for that old servers may not know and that can be done without
+ * (RFC 8656 DONT-FRAGMENT and EVEN-PORT, RFC 8016 mobility); leaves it out. */
+bool turn_has_options(const struct turn_request *request);
+void turn_drop_options(struct turn_request *request);
 
 /* turn.c: reports. A user's name is that of the allocation. */
 void turn_report_make(struct turn_report *report, enum turn_trouble trouble, unsigned method,

@@ -109,6 +109,10 @@ static void on_permission(struct turn_exchange *exchange, const struct stun_mess
         turn_gone(a, report);
         return;
     }
+    if (turn_is_login_lost(report)) {
+        turn_end(a, report);
+        return;
+    }
     /* Without an answer nothing is refused: it is asked again, and granted meanwhile, if it was. */
     permission->due = turn_now(a) + SEC_US;
     if (report->code == 0) {
@@ -224,6 +228,10 @@ static void on_channel(struct turn_exchange *exchange, const struct stun_message
     }
     if (report->trouble == TURN_MISMATCH) {
         turn_gone(a, report);
+        return;
+    }
+    if (turn_is_login_lost(report)) {
+        turn_end(a, report);
         return;
     }
     if (channel->state == TURN_CHANNEL_RESTING)
@@ -460,6 +468,7 @@ static void deliver(struct turn_allocation *a, const struct slice *frame, const 
     struct addr from = *peer;
 
     a->active = turn_now(a);
+    turn_heard_data(a);
     if (a->events.data)
         a->events.data(a, &part, &from, a->arg);
     slice_drop(&part);
@@ -501,6 +510,7 @@ void turn_peers_data(struct turn_allocation *allocation, const struct slice *fra
         return;
     }
     if (stun_read_icmp(stun_find(message, STUN_ATTR_ICMP), &icmp) == 0) {
+        turn_heard_data(a);
         if (a->events.icmp)
             a->events.icmp(a, &peer, &icmp, a->arg);
         return;

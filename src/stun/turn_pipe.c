@@ -13,8 +13,8 @@
  *
  * Out: a message to a granted peer goes out at once. It waits in the queue while its peer is being
  * asked for, while there is no allocation, or while a stream leg has no room; messages to one peer
- * never overtake each other. The queue is bounded (TURN_PIPE_QUEUE_*), its oldest message is
- * dropped: what is late is worth least.
+ * never overtake each other, and a peer that is being asked for holds up nobody else. The queue is
+ * bounded (TURN_PIPE_QUEUE_*), its oldest message is dropped: what is late is worth least.
  *
  * In: while the pipe is paused, messages wait in a queue with the same bounds, of which the newest
  * is dropped, as a socket's buffer does. The leg itself is never paused: the answers that keep the
@@ -160,6 +160,23 @@ static struct peer *accept_peer(struct turn_pipe *turn, const struct addr *addr)
     return peer;
 }
 
+/* What waits for a peer that is forgotten would wait for ever. */
+static void drop_waiting(struct turn_pipe *turn, const struct addr *ip)
+{
+    unsigned count = queue_count(turn->out);
+
+    for (unsigned i = 0; i < count; i++) {
+        struct message message = queue_pop(turn->out);
+
+        if (!addr_equal_ip(&message.peer, ip)) {
+            queue_push(turn->out, &message.data, &message.peer);
+            continue;
+        }
+        turn->dropped++;
+        slice_drop(&message.data);
+    }
+}
+
 int turn_pipe_accept_peer(struct pipe *pipe, const struct addr *peer)
 {
     struct turn_pipe *turn = turn_of(pipe);
@@ -188,12 +205,18 @@ void turn_pipe_forget_peer(struct pipe *pipe, const struct addr *peer)
     allocation = turn_servers_allocation(turn->servers);
     if (allocation)
         turn_allocation_forget(allocation, peer);
+    drop_waiting(turn, &known->ip);
     *known = turn->peers[--turn->peer_count];
 }
 
 /* --- Out --- */
 
-enum sending { SENT, WAITS, DROPPED };
+enum sending {
+    SENT,
+    WAITS,   /* for its peer's permission */
+    BLOCKED, /* so do all others: the leg is full, or there is none */
+    DROPPED,
+};
 
 /* What can be done with a message now. */
 static enum sending send_message(struct turn_pipe *turn, const struct slice *data,
@@ -204,14 +227,17 @@ static enum sending send_message(struct turn_pipe *turn, const struct slice *dat
 
     if (!peer || peer->state == PEER_REFUSED)
         return DROPPED;
-    if (!allocation || peer->state == PEER_ASKING)
+    if (!allocation)
+        return BLOCKED;
+    if (peer->state == PEER_ASKING)
         return WAITS;
     switch (turn_allocation_send(allocation, data->data, data->len, to)) {
     case 0:
         return SENT;
     case -ENOBUFS:
     case ADIT_ECLOSED: /* the leg moves */
-    case -EACCES:      /* renewed, and not granted yet */
+        return BLOCKED;
+    case -EACCES: /* renewed, and not granted yet */
         return WAITS;
     default:
         return DROPPED;
@@ -227,17 +253,19 @@ static void release_now(struct turn_pipe *turn)
     turn_servers_release(turn->servers);
 }
 
-/* Sends what waits and can go; what still waits keeps its place. */
+/* Sends what waits and can go; what still waits keeps its place. Once the leg is full nothing more
+ * goes: a later message that is smaller would overtake. */
 static void flush(struct turn_pipe *turn)
 {
     unsigned count = queue_count(turn->out);
-    bool moved = false;
+    bool moved = false, blocked = false;
 
     for (unsigned i = 0; i < count; i++) {
         struct message message = queue_pop(turn->out);
-        enum sending sending = send_message(turn, &message.data, &message.peer);
+        enum sending sending = blocked ? BLOCKED : send_message(turn, &message.data, &message.peer);
 
-        if (sending == WAITS) {
+        blocked |= sending == BLOCKED;
+        if (sending == WAITS || sending == BLOCKED) {
             queue_push(turn->out, &message.data, &message.peer);
             continue;
         }
@@ -251,6 +279,20 @@ static void flush(struct turn_pipe *turn)
         pipe_has_room(&turn->base);
 }
 
+/* Whether a message has to queue up: others to the same address wait, or one that any could
+ * overtake. */
+static bool must_wait(struct turn_pipe *turn, const struct addr *to)
+{
+    for (unsigned i = 0; i < queue_count(turn->out); i++) {
+        const struct addr *other = &queue_at(turn->out, i)->peer;
+        const struct peer *peer = find_peer(turn, other);
+
+        if (addr_equal_ip(other, to) || (peer && peer->state == PEER_GRANTED))
+            return true;
+    }
+    return false;
+}
+
 static void turn_write(struct pipe *pipe, struct slice *data, const struct addr *to)
 {
     struct turn_pipe *turn = turn_of(pipe);
@@ -258,8 +300,8 @@ static void turn_write(struct pipe *pipe, struct slice *data, const struct addr 
     enum sending sending = DROPPED;
 
     if (to && addr_is_set(to) && accept_peer(turn, to))
-        sending = queue_count(turn->out) > 0 ? WAITS : send_message(turn, data, to);
-    if (sending != WAITS) {
+        sending = must_wait(turn, to) ? WAITS : send_message(turn, data, to);
+    if (sending == SENT || sending == DROPPED) {
         turn->dropped += sending == DROPPED;
         slice_drop(data);
         return;

@@ -7,22 +7,29 @@
  *
  *     seeking --- an attempt is up ---> using --- it is silent ---> doubting --- heard ---> using
  *        ^                                |                            |
- *        |                                | it ends                    | it ends, or an attempt is
- * up
+ *        |                                | it ends                    | it ends, or an attempt
+ *        |                                |                            | is up
  *        `--------------------------------+----------------------------'
  *
  * Seeking starts with the server that was in use (a restarted server is back in a moment), then the
  * others in their order, each stagger_ms after the one before, or at once when that has failed;
  * with `race` all of them at once. Doubting seeks at the others at once while the silent one is
  * still asked: whichever answers first is used from then on, so that neither a dead server nor a
- * dead network of ours costs more than it must.
+ * dead network of ours costs more than it must. Where the silent one is reached by a stream, a new
+ * connection to the same server is one of those that are tried, beside the first other one: it may
+ * be the connection alone that is dead, when a NAT or firewall has forgotten it, and no answer will
+ * ever come by it. On UDP there is nothing to forget that the next packet does not make anew (437,
+ * or a ticket, then).
  *
  * A server that failed rests: a minute when it was full or over quota (RFC 8656 7.4), two when it
  * has old allocations for all our ports, else longer each time, from RETRY_MIN_US to RETRY_MAX_US;
  * one whose allocation ended does not, unless that happens again within STEADY_US.
- * One whose refusal will not pass (wrong password, no such family) is not asked again. When none is
- * left, or, before the first was ever up, all have been tried or the time is over, it ends with the
- * most telling report: one of a server that answered is better than one of silence.
+ * One whose refusal will not pass (wrong password, no such family) is not asked again; what counts
+ * is what it says to Allocate: a refusal in the life of an allocation (a login that ran out, a
+ * server that was started again with others) costs that allocation, and another is asked for. Once
+ * there was an allocation, an attempt by a stream gets open_timeout_ms. When none is left, or,
+ * before the first was ever up, all have been tried or the time is over, it ends with the most
+ * telling report: one of a server that answered is better than one of silence.
  *
  * Once there was an allocation, the search goes on until it is closed.
  */
@@ -41,14 +48,25 @@
 #define STEADY_US         (30 * SEC_US)
 #define RETRY_MISMATCH_US (120 * SEC_US)
 
+#define ATTEMPTS          2 /* the one in use, and another instead of it; or one that is being released */
+
+struct candidate;
+
+/* An allocation, from the attempt to make it to its end. */
+struct attempt {
+    struct candidate *of;
+    struct turn_allocation *allocation; /* NULL: the slot is free */
+    bool is_up, releasing;
+    uint64_t begun, up_at;
+};
+
 struct candidate {
     struct turn_servers *owner;
-    struct turn_server server;          /* its strings are its own */
-    struct turn_allocation *allocation; /* NULL: none */
-    bool is_up, releasing;
-    bool refused;  /* will not pass */
-    uint64_t rest; /* not before this time */
-    uint64_t up_at;
+    struct turn_server server; /* its strings are its own */
+    struct attempt attempts[ATTEMPTS];
+    bool refused;    /* will not pass */
+    bool bare;       /* answers only when asked without options */
+    uint64_t rest;   /* not before this time */
     unsigned failed; /* in a row, which an allocation that lived for STEADY_US ends */
     struct turn_report report;
 };
@@ -59,19 +77,20 @@ struct turn_servers {
     void *arg;
     struct turn_request request;
     bool race, releasing, was_up;
-    bool seeking;
-    uint64_t stagger_us, give_up;
+    bool seeking, doubting; /* doubting: while there is one in use, which is silent */
+    uint64_t stagger_us, open_us, give_up;
     struct candidate candidates[TURN_SERVERS_MAX];
     size_t count;
     struct candidate *order[TURN_SERVERS_MAX]; /* of this search */
     size_t order_count, order_next;
     uint64_t next_at; /* when the next in it is due */
-    struct candidate *current;
+    struct attempt *current;
     struct timer timer;
     bool *gone; /* set true when it is freed */
 };
 
 static void schedule(struct turn_servers *s);
+static bool failed(struct attempt *attempt, const struct turn_report *report);
 
 /* --- Strings --- */
 
@@ -131,8 +150,9 @@ static void destroy(struct turn_servers *s)
         *s->gone = true;
     timer_cancel(s->loop, &s->timer);
     for (size_t i = 0; i < s->count; i++) {
-        if (s->candidates[i].allocation)
-            turn_allocation_close(s->candidates[i].allocation);
+        for (int k = 0; k < ATTEMPTS; k++)
+            if (s->candidates[i].attempts[k].allocation)
+                turn_allocation_close(s->candidates[i].attempts[k].allocation);
         candidate_wipe(&s->candidates[i]);
     }
     free(s);
@@ -156,18 +176,28 @@ void turn_servers_close(struct turn_servers *servers)
 static bool any_allocation(const struct turn_servers *s)
 {
     for (size_t i = 0; i < s->count; i++)
-        if (s->candidates[i].allocation)
-            return true;
+        for (int k = 0; k < ATTEMPTS; k++)
+            if (s->candidates[i].attempts[k].allocation)
+                return true;
     return false;
 }
 
-static void release(struct candidate *candidate)
+static void release(struct attempt *attempt)
 {
-    if (!candidate->allocation || candidate->releasing)
+    if (!attempt->allocation || attempt->releasing)
         return;
-    candidate->releasing = true;
-    candidate->is_up = false;
-    turn_allocation_release(candidate->allocation);
+    attempt->releasing = true;
+    attempt->is_up = false;
+    turn_allocation_release(attempt->allocation);
+}
+
+/* All but the one in use. */
+static void release_others(struct turn_servers *s)
+{
+    for (size_t i = 0; i < s->count; i++)
+        for (int k = 0; k < ATTEMPTS; k++)
+            if (&s->candidates[i].attempts[k] != s->current)
+                release(&s->candidates[i].attempts[k]);
 }
 
 void turn_servers_release(struct turn_servers *servers)
@@ -177,10 +207,9 @@ void turn_servers_release(struct turn_servers *servers)
     if (s->releasing)
         return;
     s->releasing = true;
-    s->seeking = false;
+    s->seeking = s->doubting = false;
     s->current = NULL;
-    for (size_t i = 0; i < s->count; i++)
-        release(&s->candidates[i]);
+    release_others(s);
     if (!any_allocation(s))
         timer_set_in(s->loop, &s->timer, 0);
 }
@@ -260,16 +289,46 @@ static void seek(struct turn_servers *s, struct candidate *first)
     schedule(s);
 }
 
-static bool may_try(const struct turn_servers *s, const struct candidate *candidate)
+static bool is_stream(const struct candidate *candidate)
 {
-    return !candidate->allocation && !candidate->refused && candidate->rest <= loop_now(s->loop);
+    return candidate->server.server.transport != SERVER_UDP;
+}
+
+/* Where another allocation at that server can be made; NULL: there is or will be one already. */
+static struct attempt *free_attempt(struct turn_servers *s, struct candidate *candidate)
+{
+    struct attempt *found = NULL;
+
+    for (int k = 0; k < ATTEMPTS; k++) {
+        struct attempt *attempt = &candidate->attempts[k];
+
+        if (!attempt->allocation)
+            found = attempt;
+        else if (!attempt->releasing &&
+                 !(attempt == s->current && s->doubting && is_stream(candidate)))
+            return NULL;
+    }
+    return found;
+}
+
+static bool may_try(struct turn_servers *s, struct candidate *candidate)
+{
+    return !candidate->refused && candidate->rest <= loop_now(s->loop) &&
+           free_attempt(s, candidate);
 }
 
 static void try_candidate(struct turn_servers *s, struct candidate *candidate)
 {
-    candidate->allocation = turn_allocation_open(s->loop, &candidate->server, &s->request,
-                                                 &allocation_events, candidate);
-    if (candidate->allocation)
+    struct attempt *attempt = free_attempt(s, candidate);
+    struct turn_request request = s->request;
+
+    if (candidate->bare)
+        turn_drop_options(&request);
+    attempt->of = candidate;
+    attempt->begun = loop_now(s->loop);
+    attempt->allocation =
+        turn_allocation_open(s->loop, &candidate->server, &request, &allocation_events, attempt);
+    if (attempt->allocation)
         return;
     turn_report_make(&candidate->report, TURN_NO_MEMORY, 0, 0,
                      "cannot begin: out of memory, or a user or password is too long");
@@ -279,10 +338,8 @@ static void try_candidate(struct turn_servers *s, struct candidate *candidate)
 /* Stops what is sought beside the one in use. */
 static void stop_seeking(struct turn_servers *s)
 {
-    s->seeking = false;
-    for (size_t i = 0; i < s->count; i++)
-        if (&s->candidates[i] != s->current)
-            release(&s->candidates[i]);
+    s->seeking = s->doubting = false;
+    release_others(s);
     schedule(s);
 }
 
@@ -299,11 +356,68 @@ static bool is_hopeless(const struct turn_servers *s)
     return true;
 }
 
+/* An attempt by a stream that has had its time, since nothing is sent again there; UINT64_MAX: none
+ * has one. */
+static uint64_t next_late(struct turn_servers *s, struct attempt **late)
+{
+    uint64_t due = UINT64_MAX;
+
+    for (size_t i = 0; i < s->count && s->was_up; i++) {
+        for (int k = 0; k < ATTEMPTS; k++) {
+            struct attempt *attempt = &s->candidates[i].attempts[k];
+
+            if (!attempt->allocation || attempt->is_up || attempt->releasing ||
+                !is_stream(attempt->of) || attempt->begun + s->open_us >= due)
+                continue;
+            due = attempt->begun + s->open_us;
+            *late = attempt;
+        }
+    }
+    return due;
+}
+
+/* False: the owner has closed everything. */
+static bool drop_late(struct turn_servers *s)
+{
+    struct attempt *late = NULL;
+    char where[SERVER_TEXT_MAX];
+    struct turn_report report;
+
+    while (next_late(s, &late) <= loop_now(s->loop)) {
+        turn_report_make(&report, TURN_SILENT, 0, 0, "%s does not answer in time",
+                         server_format(&late->of->server.server, where));
+        turn_allocation_close(late->allocation);
+        late->allocation = NULL;
+        if (!failed(late, &report))
+            return false;
+    }
+    return true;
+}
+
+static void try_next(struct turn_servers *s)
+{
+    uint64_t now = loop_now(s->loop);
+
+    while (s->order_next < s->order_count && now >= s->next_at) {
+        struct candidate *candidate = s->order[s->order_next++];
+
+        if (!may_try(s, candidate))
+            continue;
+        try_candidate(s, candidate);
+        /* A new connection to the silent one does not make the others wait. */
+        if (!s->race && !(s->current && s->current->of == candidate))
+            s->next_at = now + s->stagger_us;
+    }
+    if (s->order_next == s->order_count && s->was_up)
+        for (size_t i = 0; i < s->count; i++)
+            if (may_try(s, &s->candidates[i]))
+                try_candidate(s, &s->candidates[i]);
+}
+
 static void on_timer(void *arg)
 {
     static const struct turn_report fine = {.trouble = TURN_FINE, .text = "released"};
     struct turn_servers *s = arg;
-    uint64_t now = loop_now(s->loop);
 
     if (s->releasing) {
         over(s, &fine);
@@ -311,23 +425,13 @@ static void on_timer(void *arg)
     }
     if (!s->seeking)
         return;
-    if (!s->was_up && now >= s->give_up) {
+    if (!s->was_up && loop_now(s->loop) >= s->give_up) {
         over_best(s);
         return;
     }
-    while (s->order_next < s->order_count && now >= s->next_at) {
-        struct candidate *candidate = s->order[s->order_next++];
-
-        if (!may_try(s, candidate))
-            continue;
-        try_candidate(s, candidate);
-        if (!s->race)
-            s->next_at = now + s->stagger_us;
-    }
-    if (s->order_next == s->order_count && s->was_up)
-        for (size_t i = 0; i < s->count; i++)
-            if (may_try(s, &s->candidates[i]))
-                try_candidate(s, &s->candidates[i]);
+    if (!drop_late(s))
+        return;
+    try_next(s);
     if (is_hopeless(s))
         over_best(s);
     else
@@ -336,7 +440,8 @@ static void on_timer(void *arg)
 
 static void schedule(struct turn_servers *s)
 {
-    uint64_t due = UINT64_MAX;
+    uint64_t due = UINT64_MAX, late;
+    struct attempt *attempt;
 
     if (s->releasing)
         return;
@@ -347,11 +452,14 @@ static void schedule(struct turn_servers *s)
     if (s->order_next < s->order_count)
         due = s->next_at;
     for (size_t i = 0; i < s->count && s->was_up && s->order_next == s->order_count; i++)
-        if (!s->candidates[i].allocation && !s->candidates[i].refused &&
-            s->candidates[i].rest < due)
+        if (!s->candidates[i].refused && s->candidates[i].rest < due &&
+            free_attempt(s, &s->candidates[i]))
             due = s->candidates[i].rest;
     if (!s->was_up && s->give_up < due)
         due = s->give_up;
+    late = next_late(s, &attempt);
+    if (late < due)
+        due = late;
     if (is_hopeless(s))
         due = loop_now(s->loop);
     if (due == UINT64_MAX)
@@ -364,95 +472,100 @@ static void schedule(struct turn_servers *s)
 
 static void on_up(struct turn_allocation *allocation, void *arg)
 {
-    struct candidate *candidate = arg;
-    struct turn_servers *s = candidate->owner;
+    struct attempt *attempt = arg;
+    struct turn_servers *s = attempt->of->owner;
 
-    candidate->up_at = loop_now(s->loop);
-    candidate->is_up = true;
-    candidate->report.trouble = TURN_FINE;
+    attempt->up_at = loop_now(s->loop);
+    attempt->is_up = true;
+    attempt->of->bare |= turn_allocation_is_bare(allocation);
+    attempt->of->report.trouble = TURN_FINE;
     s->was_up = true;
-    s->current = candidate;
+    s->current = attempt;
     stop_seeking(s);
     s->events.use(s, allocation, s->arg);
 }
 
 static void on_silent(struct turn_allocation *allocation, bool silent, void *arg)
 {
-    struct candidate *candidate = arg;
-    struct turn_servers *s = candidate->owner;
+    struct attempt *attempt = arg;
+    struct turn_servers *s = attempt->of->owner;
 
     (void)allocation;
-    if (candidate != s->current)
+    if (attempt != s->current)
         return;
     log_info("event=turn-server-silent silent=%s", silent ? "yes" : "no");
+    s->doubting = silent;
     if (silent)
-        seek(s, NULL);
+        seek(s, attempt->of);
     else
         stop_seeking(s);
 }
 
 /* An allocation that was lost is asked for again at once, but not again and again of a server that
  * grants it and takes it back. */
-static uint64_t rest_after(const struct candidate *candidate, enum turn_trouble trouble)
+static uint64_t rest_after(const struct attempt *attempt, enum turn_trouble trouble)
 {
-    uint64_t rest = RETRY_MIN_US << (candidate->failed < 6 ? candidate->failed : 6);
+    unsigned failed = attempt->of->failed;
+    uint64_t rest = RETRY_MIN_US << (failed < 6 ? failed : 6);
 
-    if (candidate->is_up && candidate->failed == 0)
+    if (attempt->is_up && failed == 0)
         return 0;
-    if (candidate->is_up)
-        return rest < RETRY_MAX_US ? rest : RETRY_MAX_US;
-    if (trouble == TURN_QUOTA || trouble == TURN_CAPACITY)
+    if (!attempt->is_up && (trouble == TURN_QUOTA || trouble == TURN_CAPACITY))
         return RETRY_FULL_US;
-    if (trouble == TURN_MISMATCH)
+    if (!attempt->is_up && trouble == TURN_MISMATCH)
         return RETRY_MISMATCH_US;
     return rest < RETRY_MAX_US ? rest : RETRY_MAX_US;
 }
 
-/* A candidate's allocation has failed by itself. */
-static void failed(struct candidate *candidate, const struct turn_report *report)
+/* An allocation, which is gone, has failed by itself. False: the owner has closed everything. */
+static bool failed(struct attempt *attempt, const struct turn_report *report)
 {
+    struct candidate *candidate = attempt->of;
     struct turn_servers *s = candidate->owner;
-    bool was_current = s->current == candidate, gone = false;
+    bool was_current = s->current == attempt, gone = false;
     size_t place = (size_t)(candidate - s->candidates);
 
     candidate->report = *report;
-    candidate->refused = !turn_is_passing(report->trouble);
-    if (candidate->is_up && loop_now(s->loop) - candidate->up_at >= STEADY_US)
+    candidate->refused = !attempt->is_up && !turn_is_passing(report->trouble);
+    if (attempt->is_up && loop_now(s->loop) - attempt->up_at >= STEADY_US)
         candidate->failed = 0;
-    candidate->rest = loop_now(s->loop) + rest_after(candidate, report->trouble);
+    candidate->rest = loop_now(s->loop) + rest_after(attempt, report->trouble);
     candidate->failed++;
-    candidate->is_up = false;
-    if (was_current)
+    attempt->is_up = false;
+    if (was_current) {
         s->current = NULL;
+        s->doubting = false;
+    }
     s->gone = &gone;
     if (s->events.trouble)
         s->events.trouble(s, place, report, s->arg);
     if (!gone && was_current && s->events.none)
         s->events.none(s, s->arg);
     if (gone)
-        return;
+        return false;
     s->gone = NULL;
     s->next_at = loop_now(s->loop);
     if (s->releasing)
-        return;
+        return true;
     if (was_current)
         seek(s, candidate);
     else
         schedule(s);
+    return true;
 }
 
 static void on_end(struct turn_allocation *allocation, const struct turn_report *report, void *arg)
 {
-    struct candidate *candidate = arg;
-    struct turn_servers *s = candidate->owner;
+    struct attempt *attempt = arg;
+    struct turn_servers *s = attempt->of->owner;
 
     (void)allocation;
-    candidate->allocation = NULL;
-    if (!candidate->releasing) {
-        failed(candidate, report);
+    attempt->allocation = NULL;
+    if (!attempt->releasing) {
+        failed(attempt, report);
         return;
     }
-    candidate->releasing = false;
+    attempt->releasing = false;
     if (!s->releasing)
         schedule(s);
     else if (!any_allocation(s))
@@ -462,10 +575,10 @@ static void on_end(struct turn_allocation *allocation, const struct turn_report 
 /* The rest is passed on, of the one in use. */
 static struct turn_servers *using(void *arg)
 {
-    const struct candidate *candidate = arg;
-    struct turn_servers *s = candidate->owner;
+    const struct attempt *attempt = arg;
+    struct turn_servers *s = attempt->of->owner;
 
-    return s->current == candidate ? s : NULL;
+    return s->current == attempt ? s : NULL;
 }
 
 static void on_moved(struct turn_allocation *allocation, void *arg)
@@ -547,9 +660,9 @@ struct turn_servers *turn_servers_open(struct loop *loop, const struct turn_sett
     s->request = settings->request;
     s->race = settings->race;
     s->stagger_us = (settings->stagger_ms ? settings->stagger_ms : TURN_STAGGER_MS) * MS_US;
-    s->give_up =
-        loop_now(loop) +
+    s->open_us =
         (settings->open_timeout_ms ? settings->open_timeout_ms : TURN_OPEN_TIMEOUT_MS) * MS_US;
+    s->give_up = loop_now(loop) + s->open_us;
     timer_init(&s->timer, on_timer, s);
     for (; good && s->count < settings->count; s->count++)
         good = candidate_init(&s->candidates[s->count], s, &settings->servers[s->count]);
@@ -569,7 +682,7 @@ struct turn_allocation *turn_servers_allocation(const struct turn_servers *serve
 
 int turn_servers_current(const struct turn_servers *servers)
 {
-    return servers->current ? (int)(servers->current - servers->candidates) : -ENOENT;
+    return servers->current ? (int)(servers->current->of - servers->candidates) : -ENOENT;
 }
 
 void turn_servers_check(struct turn_servers *servers)

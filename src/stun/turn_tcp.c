@@ -211,6 +211,8 @@ static void on_connect(struct turn_exchange *exchange, const struct stun_message
     tcp->connect = NULL;
     if (report && report->trouble == TURN_MISMATCH)
         turn_gone(tcp->allocation, report); /* fails this one too */
+    else if (report && turn_is_login_lost(report))
+        turn_end(tcp->allocation, report); /* likewise */
     else if (report)
         fail(tcp, report);
     else if (stun_read_u32(stun_find(response, STUN_ATTR_CONNECTION_ID), &tcp->connection) != 0)

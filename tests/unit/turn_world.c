@@ -6,6 +6,7 @@
  */
 #include "turn_world.h"
 
+#include "crypto/hash.h"
 #include "pipe/pair.h"
 #include "stun/bytes.h"
 #include "stun/channel.h"
@@ -47,12 +48,48 @@ static bool chance(struct world *world, unsigned percent)
 
 /* --- Out --- */
 
+/* Bytes that are late. */
+struct late {
+    struct timer timer;
+    struct world_client *client;
+    struct pipe *pipe;
+    size_t len;
+    uint8_t bytes[];
+};
+
+static void on_late(void *arg)
+{
+    struct late *late = arg;
+
+    if (late->client->pipe == late->pipe)
+        pipe_write_copy(late->pipe, late->bytes, late->len);
+    free(late);
+}
+
+static void send_late(struct world_client *client, const uint8_t *bytes, size_t len)
+{
+    struct late *late = malloc(sizeof(*late) + len);
+
+    assert_non_null(late);
+    timer_init(&late->timer, on_late, late);
+    late->client = client;
+    late->pipe = client->pipe;
+    late->len = len;
+    memcpy(late->bytes, bytes, len);
+    timer_set_in(client->world->loop, &late->timer, client->world->late_us);
+}
+
 static void send_bytes(struct world_client *client, const uint8_t *bytes, size_t len)
 {
     size_t step = client->is_stream && client->world->split ? 1 : len;
 
-    if (!client->pipe || (!client->is_stream && chance(client->world, client->world->loss)))
+    if (!client->pipe || client->deaf ||
+        (!client->is_stream && chance(client->world, client->world->loss)))
         return;
+    if (client->world->late_us && !client->is_stream) {
+        send_late(client, bytes, len);
+        return;
+    }
     for (size_t at = 0; at < len; at += step)
         pipe_write_copy(client->pipe, bytes + at, step);
 }
@@ -94,37 +131,43 @@ static void put_nonce(struct world_client *client, struct stun_builder *builder)
         client->nonce_until = now(world) + world->nonce_s * SEC_US;
     }
     snprintf(text, sizeof(text), "%s%u-%u",
-             world->sha256 && world->anonymity ? "obMatJos2wAAA"
-             : world->sha256                   ? "obMatJos2gAAA"
-             : world->anonymity                ? "obMatJos2QAAA"
-                                               : "nonce",
+             world->plain_nonces                 ? "nonce"
+             : world->sha256 && world->anonymity ? "obMatJos2wAAA"
+             : world->sha256                     ? "obMatJos2gAAA"
+             : world->anonymity                  ? "obMatJos2QAAA"
+                                                 : "nonce",
              client->nonce, client->addr.port);
     stun_put_text(builder, STUN_ATTR_NONCE, text);
     stun_put_text(builder, STUN_ATTR_REALM, WORLD_REALM);
-    if (world->sha256 && !world->hide_algorithms)
+    if (world->sha256 && !world->hide_algorithms && !world->plain_nonces)
         stun_put_algorithms(builder,
                             (const struct stun_algorithm[]){{.id = STUN_ALGORITHM_MD5},
                                                             {.id = STUN_ALGORITHM_SHA256}},
                             2);
 }
 
-static struct stun_key world_key(const struct world *world)
+static struct stun_key user_key(const struct world *world, const char *user)
 {
+    char password[HASH_BASE64_BYTES(HASH_SHA1_BYTES)];
+    uint8_t mac[HASH_SHA1_BYTES];
     struct stun_key key;
 
+    if (world->secret) {
+        hash_hmac_sha1(world->secret, strlen(world->secret), user, strlen(user), mac);
+        hash_base64(mac, sizeof(mac), password);
+    }
     stun_key_long_term(&key, world->sha256 ? STUN_ALGORITHM_SHA256 : STUN_ALGORITHM_MD5,
-                       stun_text(WORLD_USER), stun_text(WORLD_REALM), stun_text(WORLD_PASSWORD));
+                       stun_text(user), stun_text(WORLD_REALM),
+                       stun_text(world->secret ? password : WORLD_PASSWORD));
     return key;
 }
 
-static void sign(const struct world *world, struct stun_builder *builder)
+static void sign(const struct world_client *client, struct stun_builder *builder)
 {
-    struct stun_key key = world_key(world);
-
-    if (world->sha256)
-        stun_put_integrity_sha256(builder, &key, STUN_INTEGRITY_SHA256_BYTES);
+    if (client->world->sha256)
+        stun_put_integrity_sha256(builder, &client->key, STUN_INTEGRITY_SHA256_BYTES);
     else
-        stun_put_integrity(builder, &key);
+        stun_put_integrity(builder, &client->key);
 }
 
 static void respond_error(struct world_client *client, const struct stun_message *request,
@@ -142,8 +185,8 @@ static void respond_error(struct world_client *client, const struct stun_message
         stun_put_address(&builder, STUN_ATTR_ALTERNATE_SERVER, &answer->alternate);
     if (asks)
         put_nonce(client, &builder);
-    else
-        sign(client->world, &builder);
+    else if (answer->code != STUN_WRONG_CREDENTIALS || !client->world->same_user)
+        sign(client, &builder);
     respond(client, bytes, (size_t)stun_built(&builder));
 }
 
@@ -235,9 +278,9 @@ static void relay(struct world_client *client, const struct addr *peer, const ui
 static bool authenticate(struct world_client *client, const struct stun_message *request)
 {
     struct world *world = client->world;
-    struct stun_key key = world_key(world);
+    struct stun_key key = user_key(world, WORLD_USER);
     struct stun_bytes nonce, user;
-    char expected[64];
+    char expected[64], name[sizeof(client->user)] = WORLD_USER;
     uint8_t hash[STUN_USERHASH_BYTES], theirs[STUN_USERHASH_BYTES];
     struct world_answer answer = {.code = STUN_UNAUTHENTICATED};
     bool good;
@@ -246,8 +289,20 @@ static bool authenticate(struct world_client *client, const struct stun_message 
         respond_error(client, request, &answer);
         return false;
     }
+    if (world->secret && stun_read_bytes(stun_find(request, STUN_ATTR_USERNAME), &user) == 0 &&
+        user.len < sizeof(name)) {
+        memcpy(name, user.bytes, user.len);
+        name[user.len] = 0;
+        key = user_key(world, name);
+    }
+    if (world->same_user && client->expires && strcmp(name, client->user) != 0) {
+        answer.code = STUN_WRONG_CREDENTIALS;
+        respond_error(client, request, &answer);
+        return false;
+    }
     good = world->sha256 ? stun_check_integrity_sha256(request, &key) == STUN_VERDICT_GOOD
                          : stun_check_integrity(request, &key) == STUN_VERDICT_GOOD;
+    world->saw_sha1 |= stun_find(request, STUN_ATTR_MESSAGE_INTEGRITY) != NULL;
     world->saw_sha256 |= stun_find(request, STUN_ATTR_MESSAGE_INTEGRITY_SHA256) != NULL;
     if (stun_read_userhash(stun_find(request, STUN_ATTR_USERHASH), theirs) == 0) {
         world->saw_userhash = true;
@@ -255,7 +310,9 @@ static bool authenticate(struct world_client *client, const struct stun_message 
         good &= world->anonymity && memcmp(hash, theirs, sizeof(hash)) == 0;
     } else if (stun_read_bytes(stun_find(request, STUN_ATTR_USERNAME), &user) == 0) {
         world->saw_username = true;
-        good &= user.len == strlen(WORLD_USER) && memcmp(user.bytes, WORLD_USER, user.len) == 0;
+        good &= user.len == strlen(name) && memcmp(user.bytes, name, user.len) == 0;
+        if (world->secret && (world->strict || !client->expires))
+            good &= strtoull(name, NULL, 10) >= now(world) / SEC_US;
     } else {
         good = false;
     }
@@ -263,6 +320,8 @@ static bool authenticate(struct world_client *client, const struct stun_message 
         respond_error(client, request, &answer);
         return false;
     }
+    strcpy(client->user, name);
+    client->key = key;
     snprintf(expected, sizeof(expected), "%u-%u", client->nonce, client->addr.port);
     if (now(world) < client->nonce_until && nonce.len > strlen(expected) &&
         memcmp(nonce.bytes + nonce.len - strlen(expected), expected, strlen(expected)) == 0)
@@ -293,7 +352,7 @@ static void succeed(struct world_client *client, const struct stun_message *requ
                     struct stun_builder *builder)
 {
     (void)request;
-    sign(client->world, builder);
+    sign(client, builder);
     respond(client, builder->bytes, (size_t)stun_built(builder));
 }
 
@@ -303,7 +362,7 @@ static void on_allocate(struct world_client *client, const struct stun_message *
     struct world *world = client->world;
     struct world_answer no = {0};
     uint32_t lifetime = world->lifetime_s;
-    int family = AF_INET;
+    int family = world->default_family ? world->default_family : AF_INET;
 
     if (client->expires > now(world))
         no.code = STUN_ALLOCATION_MISMATCH;
@@ -318,7 +377,8 @@ static void on_allocate(struct world_client *client, const struct stun_message *
     stun_read_u32(stun_find(request, STUN_ATTR_LIFETIME), &lifetime);
     if (lifetime > world->lifetime_s)
         lifetime = world->lifetime_s;
-    stun_read_family(stun_find(request, STUN_ATTR_REQUESTED_ADDRESS_FAMILY), &family);
+    if (stun_read_family(stun_find(request, STUN_ATTR_REQUESTED_ADDRESS_FAMILY), &family) == 0)
+        world->saw_family = true;
     client->relayed = addr_any(family, world->next_port++);
     client->relayed.ip.bytes[0] = 0x2e;
     client->relayed.ip.bytes[1] = (uint8_t)(1 + client->server);
@@ -415,6 +475,19 @@ static void on_request(struct world_client *client, const struct stun_message *r
     struct stun_builder builder;
 
     world->requests[request->method & 15]++;
+    if (world->chokes_on && stun_find(request, world->chokes_on)) {
+        if (world->closes && client->is_stream)
+            pipe_close(client->pipe);
+        return;
+    }
+    if (addr_is_set(&world->alternate) && request->method == STUN_METHOD_ALLOCATE &&
+        client->server == 0) {
+        stun_build(&builder, bytes, sizeof(bytes), request->method, STUN_ERROR, &request->id);
+        stun_put_error(&builder, STUN_TRY_ALTERNATE, "because");
+        stun_put_address(&builder, STUN_ATTR_ALTERNATE_SERVER, &world->alternate);
+        respond(client, bytes, (size_t)stun_built(&builder));
+        return;
+    }
     if (!authenticate(client, request) || scripted(client, request))
         return;
     stun_build(&builder, bytes, sizeof(bytes), request->method, STUN_SUCCESS, &request->id);
@@ -471,7 +544,7 @@ static void on_frame(struct world_client *client, const uint8_t *bytes, size_t l
 {
     struct stun_message message;
 
-    if (client->world->dead[client->server])
+    if (client->world->dead[client->server] || client->deaf)
         return;
     if (stun_kind(bytes[0]) == STUN_KIND_CHANNEL) {
         on_channel_data(client, bytes, len);
@@ -515,7 +588,7 @@ static void on_end(struct pipe *pipe, int why, void *arg)
     (void)pipe;
     (void)why;
     client->pipe = NULL;
-    if (client->is_stream && !client->world->mobility)
+    if (client->is_stream && !client->world->mobility && !client->deaf)
         client->expires = 0;
 }
 
@@ -524,8 +597,8 @@ static struct pipe *world_connect(void *owner, const struct addr *to,
 {
     static const struct pipe_events events = {.message = on_message, .end = on_end};
     struct world *world = owner;
-    struct pair_options options = {.delay_us = world->delay_us,
-                                   .messages = transport == SERVER_UDP};
+    struct pair_options options = {
+        .delay_us = world->delay_us, .rate = world->rate, .messages = transport == SERVER_UDP};
     struct pipe *ends[2];
 
     for (int i = 0; i < WORLD_CLIENTS; i++) {
@@ -538,6 +611,7 @@ static struct pipe *world_connect(void *owner, const struct addr *to,
         client->addr = addr_loopback(AF_INET, (uint16_t)(10000 + world->next_port++ - 50000));
         assert_int_equal(pair_new(world->loop, &options, ends), 0);
         client->pipe = ends[1];
+        pair_cut(ends[1], world->held && client->is_stream);
         pipe_add_listener(ends[1], &events, client);
         pipe_up_soon(ends[0]); /* pairs are up without a word */
         return ends[0];
@@ -558,6 +632,21 @@ struct turn_server world_server(struct world *world, int number, enum server_tra
     return server;
 }
 
+void world_hold(struct world *world, bool hold)
+{
+    world->held = hold;
+    for (int i = 0; i < WORLD_CLIENTS; i++)
+        if (world->clients[i].pipe && world->clients[i].is_stream)
+            pair_cut(world->clients[i].pipe, hold);
+}
+
+void world_spoof(struct world *world, const void *bytes, size_t len)
+{
+    for (int i = 0; i < WORLD_CLIENTS; i++)
+        if (world->clients[i].pipe)
+            pipe_write_copy(world->clients[i].pipe, bytes, len);
+}
+
 void world_script(struct world *world, unsigned method, unsigned code, unsigned times)
 {
     if (world->script_len == WORLD_SCRIPT)
@@ -571,6 +660,8 @@ void world_flush(struct world *world)
     for (int i = 0; i < WORLD_CLIENTS; i++) {
         struct world_client *client = &world->clients[i], *other;
 
+        if (client->is_stream)
+            client->deaf = true;
         if (!client->pipe || client->is_stream || client->expires == 0)
             continue;
         /* The allocation stays with the old address, which nobody has any more. */
