@@ -7,6 +7,7 @@
 #include "pipe_recorder.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -22,6 +23,65 @@ static void finish(struct loop *loop)
     assert_int_equal(block_total_bytes(), 0);
 }
 
+/* A pipe over a new connection, recorded. Returns the peer's end, a plain socket. */
+static int wrap(struct loop *loop, struct recorder *r, const struct pipe_options *options)
+{
+    int ours, peer;
+
+    plain_pair(&ours, &peer);
+    record(r, tcp_wrap(loop, ours, options));
+    return peer;
+}
+
+/* Two such pipes, each the other's sink: what one peer sends, the other gets. */
+struct relay {
+    struct recorder sides[2];
+    int peers[2];
+};
+
+static void relay_between_peers(struct loop *loop, struct relay *relay)
+{
+    memset(relay, 0, sizeof(*relay));
+    for (int i = 0; i < 2; i++)
+        relay->peers[i] = wrap(loop, &relay->sides[i], NULL);
+    pipe_link(relay->sides[0].pipe, relay->sides[1].pipe);
+}
+
+static void await_relay_end(struct loop *loop, struct relay *relay, int why)
+{
+    RUN_UNTIL(loop, relay->sides[0].ends == 1 && relay->sides[1].ends == 1);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(relay->sides[i].why, why);
+}
+
+/* Returns where it listens. */
+static struct addr serve(struct loop *loop, struct recorder *server, int family)
+{
+    struct addr at = addr_loopback(family, 0);
+
+    record(server, tcp_listen(loop, &at, NULL));
+    assert_int_equal(pipe_addrs(server->pipe, &at, NULL), 0);
+    assert_true(at.port > 0);
+    return at;
+}
+
+static void close_and_wait(struct loop *loop, struct recorder *r)
+{
+    pipe_close(r->pipe);
+    RUN_UNTIL(loop, r->ends == 1);
+}
+
+/* Lets time pass, and shows that the loop does not spin meanwhile. */
+static void idle_for(struct loop *loop, uint64_t us)
+{
+    uint64_t until = loop_refresh(loop) + us;
+    int turns = 0;
+
+    for (; loop_now(loop) < until; turns++)
+        loop_turn(loop, 10 * MS_US);
+    assert_true(turns < 10);
+}
+
 /* --- Connecting --- */
 
 static void connects_and_carries_bytes(void **state)
@@ -32,11 +92,8 @@ static void connects_and_carries_bytes(void **state)
 
     for (int i = 0; i < 2; i++) {
         struct recorder server = {0}, client = {0}, other = {0};
-        struct addr at = addr_loopback(families[i], 0), local, remote, seen;
+        struct addr at = serve(loop, &server, families[i]), local, remote, seen;
 
-        record(&server, tcp_listen(loop, &at, NULL));
-        assert_int_equal(pipe_addrs(server.pipe, &at, NULL), 0);
-        assert_true(at.port > 0);
         record(&client, tcp_open(loop, &at, NULL));
         assert_false(pipe_is_up(client.pipe));
         write_text(client.pipe, "before up"); /* queued, sent when connected */
@@ -56,8 +113,7 @@ static void connects_and_carries_bytes(void **state)
         RUN_UNTIL(loop, client.ends == 1 && other.ends == 1);
         assert_int_equal(client.why, 0);
         assert_int_equal(other.why, 0);
-        pipe_close(server.pipe);
-        RUN_UNTIL(loop, server.ends == 1);
+        close_and_wait(loop, &server);
     }
     finish(loop);
 }
@@ -109,8 +165,7 @@ static void closing_while_connecting_ends_at_once(void **state)
     int listener = plain_listen(1, &at);
 
     record(&client, tcp_open(loop, &at, NULL));
-    pipe_close(client.pipe);
-    RUN_UNTIL(loop, client.ends == 1);
+    close_and_wait(loop, &client);
     assert_int_equal(client.why, 0);
     assert_int_equal(client.ups, 0);
     close(listener);
@@ -124,11 +179,9 @@ static void ending_a_server_ends_its_clients(void **state)
     (void)state;
     struct loop *loop = loop_new();
     struct recorder server = {0}, clients[3] = {0};
-    struct addr at = addr_loopback(AF_INET, 0);
+    struct addr at = serve(loop, &server, AF_INET);
     int peers[3];
 
-    record(&server, tcp_listen(loop, &at, NULL));
-    pipe_addrs(server.pipe, &at, NULL);
     for (int i = 0; i < 3; i++) {
         peers[i] = plain_connect(&at, true);
         RUN_UNTIL(loop, server.accepts == i + 1);
@@ -159,8 +212,7 @@ static void ending_a_server_ends_its_clients(void **state)
     record(&again, tcp_listen(loop, &at, NULL));
     assert_null(tcp_listen(loop, &at, NULL));
     assert_int_equal(errno, EADDRINUSE);
-    pipe_close(again.pipe);
-    RUN_UNTIL(loop, again.ends == 1);
+    close_and_wait(loop, &again);
     finish(loop);
 }
 
@@ -169,24 +221,15 @@ static void a_paused_server_rests(void **state)
     (void)state;
     struct loop *loop = loop_new();
     struct recorder server = {0};
-    struct addr at = addr_loopback(AF_INET, 0);
-    int turns = 0;
+    struct addr at = serve(loop, &server, AF_INET);
 
-    record(&server, tcp_listen(loop, &at, NULL));
-    pipe_addrs(server.pipe, &at, NULL);
     pipe_pause(server.pipe);
     int peer = plain_connect(&at, true);
-    uint64_t until = loop_refresh(loop) + 30 * MS_US;
-    while (loop_now(loop) < until) {
-        loop_turn(loop, 10 * MS_US);
-        turns++;
-    }
+    idle_for(loop, 30 * MS_US);
     assert_int_equal(server.accepts, 0);
-    assert_true(turns < 10); /* it does not spin */
     pipe_resume(server.pipe);
     RUN_UNTIL(loop, server.accepts == 1);
-    pipe_close(server.pipe);
-    RUN_UNTIL(loop, server.ends == 1);
+    close_and_wait(loop, &server);
     close(peer);
     finish(loop);
 }
@@ -197,28 +240,19 @@ static void a_server_survives_a_lack_of_descriptors(void **state)
     (void)state;
     struct loop *loop = loop_new();
     struct recorder server = {0};
-    struct addr at = addr_loopback(AF_INET, 0);
+    struct addr at = serve(loop, &server, AF_INET);
     struct rlimit limit, none;
-    int turns = 0;
-
-    record(&server, tcp_listen(loop, &at, NULL));
-    pipe_addrs(server.pipe, &at, NULL);
     int peer = plain_connect(&at, true);
+
     getrlimit(RLIMIT_NOFILE, &limit);
     none = limit;
     none.rlim_cur = (rlim_t)peer + 1; /* peer has the lowest free number: the next is beyond */
     setrlimit(RLIMIT_NOFILE, &none);
-    uint64_t until = loop_refresh(loop) + 20 * MS_US;
-    while (loop_now(loop) < until) {
-        loop_turn(loop, 10 * MS_US);
-        turns++;
-    }
+    idle_for(loop, 20 * MS_US);
     setrlimit(RLIMIT_NOFILE, &limit);
     assert_int_equal(server.accepts, 0);
-    assert_true(turns < 10);
     RUN_UNTIL(loop, server.accepts == 1);
-    pipe_close(server.pipe);
-    RUN_UNTIL(loop, server.ends == 1);
+    close_and_wait(loop, &server);
     close(peer);
     finish(loop);
 }
@@ -250,8 +284,7 @@ static void unix_sockets(void **state)
     RUN_UNTIL(loop, server.accepts == 1); /* the probe of the second listener */
     record(&client, server.client);
     RUN_UNTIL(loop, client.eofs == 1);
-    pipe_close(client.pipe);
-    RUN_UNTIL(loop, client.ends == 1);
+    close_and_wait(loop, &client);
     memset(&client, 0, sizeof(client));
 
     int peer = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
@@ -308,10 +341,8 @@ static void an_edge_during_a_pause_is_not_lost(void **state)
     (void)state;
     struct loop *loop = loop_new();
     struct recorder r = {0};
-    int ours, peer;
+    int peer = wrap(loop, &r, NULL);
 
-    plain_pair(&ours, &peer);
-    record(&r, tcp_wrap(loop, ours, NULL));
     pipe_pause(r.pipe);
     assert_int_equal(write(peer, "data", 4), 4);
     shutdown(peer, SHUT_WR);
@@ -347,13 +378,11 @@ static void a_pause_between_blocks_holds_the_rest(void **state)
     struct loop *loop = loop_new();
     struct recorder r = {0};
     static uint8_t bytes[300000];
-    int ours, peer, calls = 0, size = 1 << 20;
+    int peer = wrap(loop, &r, NULL), calls = 0, size = 1 << 20;
     size_t sent = 0;
 
-    plain_pair(&ours, &peer);
     setsockopt(peer, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
     loop_random(loop, bytes, sizeof(bytes));
-    record(&r, tcp_wrap(loop, ours, NULL));
     while (sent < sizeof(bytes)) { /* reads grow to many blocks */
         ssize_t n = send(peer, bytes + sent, sizeof(bytes) - sent, 0);
         if (n > 0)
@@ -381,8 +410,7 @@ static void a_pause_between_blocks_holds_the_rest(void **state)
     }
     assert_int_equal(r.bytes, sent);
     assert_true(r.sum == byte_sum(0, bytes, sent));
-    pipe_close(r.pipe);
-    RUN_UNTIL(loop, r.ends == 1);
+    close_and_wait(loop, &r);
     close(peer);
     finish(loop);
 }
@@ -391,30 +419,27 @@ static void take_fd_leaves_everything_as_it_is(void **state)
 {
     (void)state;
     struct loop *loop = loop_new();
-    struct recorder r = {0}, linked = {0}, again = {0};
-    int ours, peer, ours2, peer2;
+    struct relay relay;
+    struct recorder *taken = &relay.sides[0], *linked = &relay.sides[1], again = {0};
 
-    plain_pair(&ours, &peer);
-    plain_pair(&ours2, &peer2);
-    record(&r, tcp_wrap(loop, ours, NULL));
-    record(&linked, tcp_wrap(loop, ours2, NULL));
-    pipe_link(r.pipe, linked.pipe);
-    write_text(r.pipe, "queued");
-    assert_int_equal(tcp_take_fd(r.pipe), -EAGAIN);
-    expect_text(loop, peer, "queued");
-    assert_int_equal(write(peer, "unread", 6), 6);
-    assert_int_equal(tcp_take_fd(r.pipe), ours);
-    assert_int_equal(tcp_take_fd(r.pipe), ADIT_ECLOSED);
-    RUN_UNTIL(loop, r.ends == 1);
-    assert_int_equal(r.why, 0);
-    assert_int_equal(linked.ends, 0);
-    record(&again, tcp_wrap(loop, ours, NULL));
+    relay_between_peers(loop, &relay);
+    int fd = tcp_fd(taken->pipe);
+    write_text(taken->pipe, "queued");
+    assert_int_equal(tcp_take_fd(taken->pipe), -EAGAIN);
+    expect_text(loop, relay.peers[0], "queued");
+    assert_int_equal(write(relay.peers[0], "unread", 6), 6);
+    assert_int_equal(tcp_take_fd(taken->pipe), fd);
+    assert_int_equal(tcp_take_fd(taken->pipe), ADIT_ECLOSED);
+    RUN_UNTIL(loop, taken->ends == 1);
+    assert_int_equal(taken->why, 0);
+    assert_int_equal(linked->ends, 0);
+    record(&again, tcp_wrap(loop, fd, NULL));
     RUN_UNTIL(loop, again.bytes == 6);
     pipe_abort(again.pipe, -ECANCELED);
-    pipe_abort(linked.pipe, -ECANCELED);
-    RUN_UNTIL(loop, again.ends == 1 && linked.ends == 1);
-    close(peer);
-    close(peer2);
+    pipe_abort(linked->pipe, -ECANCELED);
+    RUN_UNTIL(loop, again.ends == 1 && linked->ends == 1);
+    close(relay.peers[0]);
+    close(relay.peers[1]);
     finish(loop);
 }
 
@@ -426,11 +451,9 @@ static void data_then_reset_is_noticed(void **state)
     (void)state;
     struct loop *loop = loop_new();
     struct recorder r = {0};
-    int ours, peer;
+    int peer = wrap(loop, &r, NULL);
 
-    plain_pair(&ours, &peer);
-    record(&r, tcp_wrap(loop, ours, NULL));
-    assert_int_equal(write(ours, "x", 1), 1); /* unread at the peer: its close resets */
+    assert_int_equal(write(tcp_fd(r.pipe), "x", 1), 1); /* unread at the peer: its close resets */
     assert_int_equal(write(peer, "response", 8), 8);
     close(peer);
     RUN_UNTIL(loop, r.ends == 1);
@@ -446,10 +469,8 @@ static void a_reset_is_noticed_while_paused_and_after_eof(void **state)
 
     for (int after_eof = 0; after_eof < 2; after_eof++) {
         struct recorder r = {0};
-        int ours, peer;
+        int peer = wrap(loop, &r, NULL);
 
-        plain_pair(&ours, &peer);
-        record(&r, tcp_wrap(loop, ours, NULL));
         if (after_eof) {
             write_text(r.pipe, "unread there");
             shutdown(peer, SHUT_WR);
@@ -473,10 +494,8 @@ static void an_early_answer_survives_a_broken_upload(void **state)
     struct loop *loop = loop_new();
     struct recorder r = {0};
     static uint8_t bytes[1 << 20];
-    int ours, peer;
+    int peer = wrap(loop, &r, NULL);
 
-    plain_pair(&ours, &peer);
-    record(&r, tcp_wrap(loop, ours, NULL));
     for (int i = 0; i < 16; i++)
         pipe_write_copy(r.pipe, bytes, sizeof(bytes));
     while (pipe_queued(r.pipe) == 16 * sizeof(bytes))
@@ -494,20 +513,13 @@ static void abort_sends_a_reset(void **state)
 {
     (void)state;
     struct loop *loop = loop_new();
-    struct recorder a = {0}, b = {0};
-    int ours, peer, ours2, peer2;
+    struct relay relay;
 
-    plain_pair(&ours, &peer);
-    plain_pair(&ours2, &peer2);
-    record(&a, tcp_wrap(loop, ours, NULL));
-    record(&b, tcp_wrap(loop, ours2, NULL));
-    pipe_link(a.pipe, b.pipe);
-    plain_reset(peer);
-    RUN_UNTIL(loop, a.ends == 1 && b.ends == 1);
-    assert_int_equal(a.why, -ECONNRESET);
-    assert_int_equal(b.why, -ECONNRESET);
-    assert_int_equal(plain_error(loop, peer2), ECONNRESET); /* passed on as what it was */
-    close(peer2);
+    relay_between_peers(loop, &relay);
+    plain_reset(relay.peers[0]);
+    await_relay_end(loop, &relay, -ECONNRESET);
+    assert_int_equal(plain_error(loop, relay.peers[1]), ECONNRESET); /* passed on as what it was */
+    close(relay.peers[1]);
     finish(loop);
 }
 
@@ -517,28 +529,22 @@ static void half_close_passes_through_a_link(void **state)
 {
     (void)state;
     struct loop *loop = loop_new();
-    struct recorder a = {0}, b = {0};
-    int ours, peer, ours2, peer2;
+    struct relay relay;
 
-    plain_pair(&ours, &peer);
-    plain_pair(&ours2, &peer2);
-    record(&a, tcp_wrap(loop, ours, NULL));
-    record(&b, tcp_wrap(loop, ours2, NULL));
-    pipe_link(a.pipe, b.pipe);
-    assert_int_equal(write(peer, "request", 7), 7);
-    shutdown(peer, SHUT_WR);
-    expect_text(loop, peer2, "request");
-    expect_closed(loop, peer2);
-    assert_int_equal(write(peer2, "answer", 6), 6);
-    expect_text(loop, peer, "answer");
-    assert_int_equal(a.ends + b.ends, 0);
-    shutdown(peer2, SHUT_WR);
-    expect_closed(loop, peer);
-    RUN_UNTIL(loop, a.ends == 1 && b.ends == 1);
-    assert_int_equal(a.why, 0);
-    assert_int_equal(b.why, 0);
-    close(peer);
-    close(peer2);
+    relay_between_peers(loop, &relay);
+    int client = relay.peers[0], server = relay.peers[1];
+    assert_int_equal(write(client, "request", 7), 7);
+    shutdown(client, SHUT_WR);
+    expect_text(loop, server, "request");
+    expect_closed(loop, server);
+    assert_int_equal(write(server, "answer", 6), 6);
+    expect_text(loop, client, "answer");
+    assert_int_equal(relay.sides[0].ends + relay.sides[1].ends, 0);
+    shutdown(server, SHUT_WR);
+    expect_closed(loop, client);
+    await_relay_end(loop, &relay, 0);
+    close(client);
+    close(server);
     finish(loop);
 }
 
@@ -550,11 +556,9 @@ static void close_delivers_everything(void **state)
     struct recorder r = {0}, far = {0};
     static uint8_t bytes[1 << 20];
     uint64_t want = 0;
-    int ours, peer;
+    int peer = wrap(loop, &r, NULL);
 
     loop_random(loop, bytes, sizeof(bytes));
-    plain_pair(&ours, &peer);
-    record(&r, tcp_wrap(loop, ours, NULL));
     for (int i = 0; i < 8; i++) {
         pipe_write_copy(r.pipe, bytes, sizeof(bytes));
         want = byte_sum(want, bytes, sizeof(bytes));
@@ -581,10 +585,8 @@ static void close_does_not_wait_for_ever(void **state)
 
     for (int chatty = 0; chatty < 2; chatty++) {
         struct recorder r = {0};
-        int ours, peer;
+        int peer = wrap(loop, &r, &(struct pipe_options){.linger_ms = 50});
 
-        plain_pair(&ours, &peer);
-        record(&r, tcp_wrap(loop, ours, &(struct pipe_options){.linger_ms = 50}));
         if (!chatty) /* the peer never reads: more than the kernel takes */
             for (int i = 0; i < 16; i++)
                 pipe_write_copy(r.pipe, bytes, sizeof(bytes));
@@ -606,17 +608,13 @@ static void idle_pipes_time_out(void **state)
     enum { IDLE_MS = 1000 }; /* long beside the pause, however slow the machine */
     struct loop *loop = loop_new();
     struct recorder r = {0};
-    int ours, peer;
 
-    plain_pair(&ours, &peer);
     loop_refresh(loop);
-    record(&r, tcp_wrap(loop, ours, &(struct pipe_options){.idle_timeout_ms = IDLE_MS}));
-    uint64_t start = loop_now(loop), heard;
-    while (loop_now(loop) < start + 20 * MS_US)
-        loop_turn(loop, 10 * MS_US);
+    int peer = wrap(loop, &r, &(struct pipe_options){.idle_timeout_ms = IDLE_MS});
+    idle_for(loop, 20 * MS_US);
     assert_int_equal(write(peer, "x", 1), 1);
     RUN_UNTIL(loop, r.messages == 1);
-    heard = r.at;
+    uint64_t heard = r.at;
     RUN_UNTIL(loop, r.ends == 1);
     assert_int_equal(r.why, -ETIMEDOUT);
     assert_true(r.at - heard >= IDLE_MS * MS_US); /* counted from the byte */
@@ -626,70 +624,96 @@ static void idle_pipes_time_out(void **state)
 
 /* --- Bulk --- */
 
+enum { BULK_BYTES = 64 << 20, PATTERN_BYTES = 1 << 20 };
+
+/* What is sent is a pattern, again and again, so that any part of it can be checked. */
+struct bulk {
+    uint8_t pattern[PATTERN_BYTES];
+    size_t sent, have;
+};
+
+/* The bytes that belong at this place of the whole; how many of them, at most max, lie together. */
+static const uint8_t *bulk_at(const struct bulk *bulk, size_t place, size_t max, size_t *len)
+{
+    size_t at = place % PATTERN_BYTES;
+
+    *len = PATTERN_BYTES - at < max ? PATTERN_BYTES - at : max;
+    return bulk->pattern + at;
+}
+
+static void bulk_send(struct bulk *bulk, int fd)
+{
+    for (int i = 0; i < 4 && bulk->sent < BULK_BYTES; i++) {
+        size_t len;
+        const uint8_t *bytes = bulk_at(bulk, bulk->sent, BULK_BYTES - bulk->sent, &len);
+        ssize_t n = send(fd, bytes, len, 0);
+
+        if (n <= 0)
+            break;
+        bulk->sent += (size_t)n;
+        if (bulk->sent == BULK_BYTES)
+            shutdown(fd, SHUT_WR);
+    }
+}
+
+static void bulk_check(struct bulk *bulk, const uint8_t *got, size_t count)
+{
+    for (size_t i = 0, len; i < count; i += len, bulk->have += len) {
+        const uint8_t *want = bulk_at(bulk, bulk->have, count - i, &len);
+
+        if (memcmp(got + i, want, len) != 0)
+            fail_msg("differs at %zu", bulk->have);
+    }
+}
+
+/* Reads what there is, at most so many times. True: the end of file has come. */
+static bool bulk_receive(struct bulk *bulk, int fd, int times)
+{
+    static uint8_t got[1 << 18];
+
+    while (times-- > 0) {
+        ssize_t n = recv(fd, got, sizeof(got), 0);
+
+        if (n <= 0)
+            return n == 0;
+        bulk_check(bulk, got, (size_t)n);
+    }
+    return false;
+}
+
 static void bulk_through_a_link_with_a_slow_reader(void **state)
 {
     (void)state;
-    enum { TOTAL = 64 << 20 };
     struct loop *loop = loop_new();
-    struct recorder a = {0}, b = {0};
-    int ours, peer, ours2, peer2, small = 16384, turns = 0;
-    uint8_t *bytes = malloc(1 << 20), *got = malloc(1 << 18);
-    size_t sent = 0, have = 0, most = 0, blocks = 0;
-    bool finished = false;
+    struct bulk *bulk = calloc(1, sizeof(*bulk));
+    int ours[2], sender, reader, small = 16384;
+    size_t most = 0, blocks = 0;
+    bool over = false;
 
-    for (size_t i = 0; i < 1 << 20; i++)
-        bytes[i] = (uint8_t)(i * 7 + i / 255);
-    plain_pair(&ours, &peer);
-    plain_pair(&ours2, &peer2);
-    setsockopt(ours2, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)); /* short writes */
-    setsockopt(peer2, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
-    a.pipe = tcp_wrap(loop, ours, NULL);
-    b.pipe = tcp_wrap(loop, ours2, NULL);
-    pipe_link(a.pipe, b.pipe);
-    while (!finished) {
-        for (int i = 0; i < 4 && sent < TOTAL; i++) {
-            size_t at = sent % (1 << 20), part = (1 << 20) - at;
-            ssize_t n = send(peer, bytes + at, part < TOTAL - sent ? part : TOTAL - sent, 0);
-            if (n <= 0)
-                break;
-            sent += (size_t)n;
-            if (sent == TOTAL)
-                shutdown(peer, SHUT_WR);
-        }
+    for (size_t i = 0; i < PATTERN_BYTES; i++)
+        bulk->pattern[i] = (uint8_t)(i * 7 + i / 255);
+    plain_pair(&ours[0], &sender);
+    plain_pair(&ours[1], &reader);
+    setsockopt(ours[1], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)); /* short writes */
+    setsockopt(reader, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+    struct pipe *in = tcp_wrap(loop, ours[0], NULL), *out = tcp_wrap(loop, ours[1], NULL);
+    pipe_link(in, out);
+    for (int turn = 0; !over; turn++) {
+        bulk_send(bulk, sender);
         loop_turn(loop, MS_US);
-        if (pipe_queued(b.pipe) > most)
-            most = pipe_queued(b.pipe);
-        if (block_total_bytes() > blocks)
-            blocks = block_total_bytes();
-        if (turns++ < 50)
-            continue; /* stalls first: everything fills up */
-        for (ssize_t n; (n = recv(peer2, got, 1 << 18, 0)) >= 0;) {
-            if (n == 0)
-                finished = true;
-            if (n == 0)
-                break;
-            for (size_t i = 0; i < (size_t)n;) { /* compare with the pattern */
-                size_t at = (have + i) % (1 << 20), part = (1 << 20) - at;
-                if (part > (size_t)n - i)
-                    part = (size_t)n - i;
-                if (memcmp(got + i, bytes + at, part) != 0)
-                    fail_msg("differs at %zu", have + i);
-                i += part;
-            }
-            have += (size_t)n;
-            if (turns % 3)
-                break;
-        }
+        most = pipe_queued(out) > most ? pipe_queued(out) : most;
+        blocks = block_total_bytes() > blocks ? block_total_bytes() : blocks;
+        if (turn >= 50) /* stalls first: everything fills up */
+            over = bulk_receive(bulk, reader, turn % 3 ? 1 : INT_MAX);
     }
-    assert_int_equal(have, TOTAL);
+    assert_int_equal(bulk->have, BULK_BYTES);
     assert_true(most <= 512 * 1024);
     assert_true(blocks <= 1024 * 1024);
-    pipe_abort(a.pipe, -ECANCELED);
+    pipe_abort(in, -ECANCELED);
     loop_turn(loop, 0);
-    close(peer);
-    close(peer2);
-    free(bytes);
-    free(got);
+    close(sender);
+    close(reader);
+    free(bulk);
     finish(loop);
 }
 
