@@ -302,7 +302,8 @@ static struct config_turn *turn_open(struct config_parser *parser, const char *w
     turns[config->turn_count] = (struct config_turn){.name = strdup(name),
                                                      .user = strdup(""),
                                                      .password_file = strdup(""),
-                                                     .secret_file = strdup("")};
+                                                     .secret_file = strdup(""),
+                                                     .renew_us = CONFIG_TURN_RENEW_US};
     return &turns[config->turn_count++];
 }
 

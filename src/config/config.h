@@ -22,11 +22,12 @@
 
 #define CONFIG_FILE_MAX_BYTES (1024 * 1024)
 #define CONFIG_LINE_MAX_BYTES (64 * 1024)
-#define CONFIG_LIST_MAX       1024 /* values of one repeatable key */
-#define CONFIG_PEERS_MAX      1024 /* [peer NAME] sections */
-#define CONFIG_TURNS_MAX      64   /* [turn NAME] sections */
-#define CONFIG_ERRORS_MAX     100  /* further ones are only counted */
-#define CONFIG_PEER_NAME_MAX  32   /* letters, digits, '-', '_' and '.' */
+#define CONFIG_LIST_MAX       1024                /* values of one repeatable key */
+#define CONFIG_PEERS_MAX      1024                /* [peer NAME] sections */
+#define CONFIG_TURN_RENEW_US  UINT64_C(240000000) /* turn.renew */
+#define CONFIG_TURNS_MAX      64                  /* [turn NAME] sections */
+#define CONFIG_ERRORS_MAX     100                 /* further ones are only counted */
+#define CONFIG_PEER_NAME_MAX  32                  /* letters, digits, '-', '_' and '.' */
 
 struct config_strings {
     char **items;
@@ -94,6 +95,7 @@ struct config_turn {
     char *name; /* NULL: of [turn] */
     struct config_strings server;
     char *user, *password_file, *secret_file;
+    uint64_t renew_us; /* how often permissions and channels are renewed */
 };
 
 struct config_peer {
@@ -236,9 +238,9 @@ void config_free(struct config *config);
  * when it cannot be read (also a config_error()). */
 int config_load(struct config *config, const char *path);
 int config_parse(struct config *config, const char *text, size_t len, const char *name);
-/* One `-o` argument: SECTION.KEY=VALUE, or peer.NAME.KEY=VALUE or turn.NAME.KEY=VALUE. Options for a repeatable key
- * replace what the file says and add up among themselves; of others the last one holds. 0 or
- * ADIT_EFORMAT. */
+/* One `-o` argument: SECTION.KEY=VALUE, or peer.NAME.KEY=VALUE or turn.NAME.KEY=VALUE. Options for
+ * a repeatable key replace what the file says and add up among themselves; of others the last one
+ * holds. 0 or ADIT_EFORMAT. */
 int config_set(struct config *config, const char *assignment);
 /* Checks what concerns several keys; call it after everything was read. 0 or ADIT_EFORMAT. */
 int config_finish(struct config *config);

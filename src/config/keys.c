@@ -59,6 +59,9 @@ static const struct config_key keys[] = {
      .help = "file with that user's password"},
     {"turn", "secret_file", CONFIG_FILE, .offset = FIELD(turn, secret_file),
      .help = "file with the servers' shared secret, for time-limited credentials"},
+    {"turn", "renew", CONFIG_DURATION, .offset = FIELD(turn, renew_us), .fallback = "240s",
+     .min = SECOND, .max = 280 * SECOND,
+     .help = "how often what we have asked for our peers there is asked again"},
 
     {"path", "strategies", CONFIG_STRATEGY, .offset = FIELD(path, strategies),
      .fallback = "direct, reverse, punch, relay", .choices = strategies,

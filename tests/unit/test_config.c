@@ -533,11 +533,16 @@ static void test_named_turn(void **state)
     assert_string_equal(config_turn_find(config, "home.2")->user, "");
     assert_string_equal(config_turn_find(config, "new")->server.items[0], "turn:d.example");
     assert_null(config_turn_find(config, "nobody"));
+    assert_int_equal(config->turn.renew_us, CONFIG_TURN_RENEW_US);
+    assert_int_equal(work->renew_us, CONFIG_TURN_RENEW_US);
+    assert_int_equal(config_set(config, "turn.new.renew=45s"), 0);
+    assert_int_equal(config_turn_find(config, "new")->renew_us, 45 * 1000000);
     config_set(config, "turn.work.password_file=/password");
     assert_int_equal(config_finish(config), ADIT_EFORMAT);
     assert_string_equal(config_error(config, 0), "configuration: turn work: password_file and "
                                                  "secret_file are both set; keep one");
     assert_int_equal(config_set(config, "turn.-x.user=bob"), ADIT_EFORMAT);
+    assert_int_equal(config_set(config, "turn.renew=300s"), ADIT_EFORMAT); /* they live 300 s */
     config_free(config);
 }
 
