@@ -12,6 +12,45 @@
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
+/* A front end, and a client that has connected to it. */
+static void begin(struct fake *fake, struct peer *client)
+{
+    fake_start(fake, NULL);
+    fake_client(fake, client);
+}
+
+static void end(struct fake *fake, struct peer *client)
+{
+    fake_hang_up(fake, client);
+    fake_stop(fake);
+}
+
+/* The destination of a stream is connected to, and answers. */
+static void serve(struct fake *fake, size_t index, const char *response)
+{
+    fake_answer(fake, index, ANSWER_OK);
+    fake_say(fake, &fake->streams[index].peer, response);
+}
+
+/* What is cut here arrives in two parts. */
+static void say_in_two(struct fake *fake, struct peer *peer, const char *text, size_t cut)
+{
+    fake_write(fake, peer, text, cut);
+    fake_say(fake, peer, text + cut);
+}
+
+static void finish_side(struct fake *fake, struct peer *peer)
+{
+    if (peer->pipe)
+        pipe_shutdown(peer->pipe);
+    fake_run(fake);
+}
+
+#define GET(host)       "GET http://" host "/ HTTP/1.1\r\nHost: " host "\r\n\r\n"
+#define FORWARDED(host) "GET / HTTP/1.1\r\nHost: " host "\r\n\r\n"
+#define RESPONSE(text)  "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n" text
+#define EMPTY           "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
 struct exchange {
     const char *name, *request, *forwarded, *response, *returned;
     bool stays; /* the client's connection is open afterwards */
@@ -22,41 +61,35 @@ static const struct exchange exchanges[] = {
     {"GET", "GET http://h:81/a?b HTTP/1.1\r\nHost: h:81\r\nProxy-Connection: keep-alive\r\n\r\n",
      "GET /a?b HTTP/1.1\r\nHost: h:81\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
      "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", true, false},
-    {"empty line first", "\r\nGET http://h:81/ HTTP/1.1\r\nHost: h:81\r\n\r\n",
-     "GET / HTTP/1.1\r\nHost: h:81\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
-     "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", true, false},
+    {"empty line first", "\r\nGET http://h:81/ HTTP/1.1\r\nHost: h:81\r\n\r\n", FORWARDED("h:81"),
+     EMPTY, EMPTY, true, false},
     {"close", "GET http://h:81/ HTTP/1.1\r\nHost: h:81\r\nConnection: close\r\n\r\n",
-     "GET / HTTP/1.1\r\nHost: h:81\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+     FORWARDED("h:81"), "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
      "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello", false, false},
     {"HEAD", "HEAD http://h:81/ HTTP/1.1\r\nHost: h:81\r\n\r\n",
      "HEAD / HTTP/1.1\r\nHost: h:81\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n",
      "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", true, false},
-    {"304", "GET http://h:81/ HTTP/1.1\r\nHost: h:81\r\n\r\n",
-     "GET / HTTP/1.1\r\nHost: h:81\r\n\r\n", "HTTP/1.1 304 Same\r\nContent-Length: 5\r\n\r\n",
+    {"304", GET("h:81"), FORWARDED("h:81"), "HTTP/1.1 304 Same\r\nContent-Length: 5\r\n\r\n",
      "HTTP/1.1 304 Same\r\nContent-Length: 5\r\n\r\n", true, false},
-    {"chunked", "GET http://h:81/ HTTP/1.1\r\nHost: h:81\r\n\r\n",
-     "GET / HTTP/1.1\r\nHost: h:81\r\n\r\n",
+    {"chunked", GET("h:81"), FORWARDED("h:81"),
      "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x\r\nhello\r\n0\r\nT: 1\r\n\r\n",
      "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x\r\nhello\r\n0\r\nT: 1\r\n\r\n", true,
      false},
-    {"chunked to 1.0", "GET http://h:81/ HTTP/1.0\r\n\r\n", "GET / HTTP/1.1\r\nHost: h:81\r\n\r\n",
+    {"chunked to 1.0", "GET http://h:81/ HTTP/1.0\r\n\r\n", FORWARDED("h:81"),
      "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x\r\nhello\r\n2\r\n, \r\n0\r\nT: "
      "1\r\n\r\n",
      "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello, ", false, false},
-    {"until close", "GET http://h:81/ HTTP/1.1\r\nHost: h:81\r\n\r\n",
-     "GET / HTTP/1.1\r\nHost: h:81\r\n\r\n", "HTTP/1.0 200 OK\n\nhello\r\n\r\nHTTP/1.1 200",
+    {"until close", GET("h:81"), FORWARDED("h:81"), "HTTP/1.0 200 OK\n\nhello\r\n\r\nHTTP/1.1 200",
      "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello\r\n\r\nHTTP/1.1 200", false, true},
-    {"interim", "GET http://h:81/ HTTP/1.1\r\nHost: h:81\r\n\r\n",
-     "GET / HTTP/1.1\r\nHost: h:81\r\n\r\n",
+    {"interim", GET("h:81"), FORWARDED("h:81"),
      "HTTP/1.1 103 Early\r\nLink: x\r\n\r\nHTTP/1.1 204 None\r\n\r\n",
      "HTTP/1.1 103 Early\r\nLink: x\r\n\r\nHTTP/1.1 204 None\r\n\r\n", true, false},
-    {"interim to 1.0", "GET http://h:81/ HTTP/1.0\r\n\r\n", "GET / HTTP/1.1\r\nHost: h:81\r\n\r\n",
+    {"interim to 1.0", "GET http://h:81/ HTTP/1.0\r\n\r\n", FORWARDED("h:81"),
      "HTTP/1.1 103 Early\r\nLink: x\r\n\r\nHTTP/1.1 204 None\r\n\r\n",
      "HTTP/1.1 204 None\r\nConnection: close\r\n\r\n", false, false},
     {"POST", "POST http://h:81/ HTTP/1.1\r\nHost: h:81\r\nContent-Length: 7\r\n\r\nGET / h",
-     "POST / HTTP/1.1\r\nHost: h:81\r\nContent-Length: 7\r\n\r\nGET / h",
-     "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
-     true, false},
+     "POST / HTTP/1.1\r\nHost: h:81\r\nContent-Length: 7\r\n\r\nGET / h", EMPTY, EMPTY, true,
+     false},
     {"POST chunked",
      "POST http://h:81/ HTTP/1.1\r\nHost: h:81\r\nTransfer-Encoding: chunked\r\nExpect: "
      "100-continue\r\n"
@@ -66,32 +99,26 @@ static const struct exchange exchanges[] = {
      "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
      "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", true, false},
     {"OPTIONS", "OPTIONS http://h:81 HTTP/1.1\r\nHost: h:81\r\n\r\n",
-     "OPTIONS * HTTP/1.1\r\nHost: h:81\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
-     "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", true, false},
+     "OPTIONS * HTTP/1.1\r\nHost: h:81\r\n\r\n", EMPTY, EMPTY, true, false},
 };
 
 static void check_exchange(const struct exchange *x, size_t request_split, size_t response_split)
 {
     struct fake fake;
     struct peer client;
-    size_t request_len = strlen(x->request), response_len = strlen(x->response);
     char text[TARGET_TEXT_MAX];
 
-    fake_start(&fake, NULL);
-    fake_client(&fake, &client);
-    fake_write(&fake, &client, x->request, request_split);
-    fake_write(&fake, &client, x->request + request_split, request_len - request_split);
+    begin(&fake, &client);
+    say_in_two(&fake, &client, x->request, request_split);
     assert_int_equal(fake.count, 1);
     struct fake_stream *stream = &fake.streams[0];
     assert_string_equal(target_format(&stream->target, text), "h:81");
     assert_string_equal(stream->peer.got, x->forwarded);
     assert_int_equal(client.len, 0);
     fake_answer(&fake, 0, ANSWER_OK);
-    fake_write(&fake, &stream->peer, x->response, response_split);
-    fake_write(&fake, &stream->peer, x->response + response_split, response_len - response_split);
+    say_in_two(&fake, &stream->peer, x->response, response_split);
     if (x->eof)
-        pipe_shutdown(stream->peer.pipe);
-    fake_run(&fake);
+        finish_side(&fake, &stream->peer);
     assert_string_equal(client.got, x->returned);
     assert_int_equal(client.eof, !x->stays);
     assert_int_equal(stream->peer.eof, !x->stays);
@@ -125,26 +152,19 @@ static void byte_by_byte(void **state)
         const struct exchange *x = &exchanges[i];
         struct fake fake;
         struct peer client;
-        fake_start(&fake, NULL);
-        fake_client(&fake, &client);
+        begin(&fake, &client);
         for (const char *p = x->request; *p; p++)
             fake_write(&fake, &client, p, 1);
         fake_answer(&fake, 0, ANSWER_OK);
         for (const char *p = x->response; *p; p++)
             fake_write(&fake, &fake.streams[0].peer, p, 1);
         if (x->eof)
-            pipe_shutdown(fake.streams[0].peer.pipe);
-        fake_run(&fake);
+            finish_side(&fake, &fake.streams[0].peer);
         assert_string_equal(fake.streams[0].peer.got, x->forwarded);
         assert_string_equal(client.got, x->returned);
-        fake_hang_up(&fake, &client);
-        fake_stop(&fake);
+        end(&fake, &client);
     }
 }
-
-#define GET(host)       "GET http://" host "/ HTTP/1.1\r\nHost: " host "\r\n\r\n"
-#define FORWARDED(host) "GET / HTTP/1.1\r\nHost: " host "\r\n\r\n"
-#define RESPONSE(text)  "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n" text
 
 /* Requests sent all at once are answered in order; to one destination on one stream, to others on
  * others. */
@@ -157,21 +177,17 @@ static void pipelined(void **state)
     for (size_t split = 0; split < sizeof requests; split++) {
         struct fake fake;
         struct peer client;
-        fake_start(&fake, NULL);
-        fake_client(&fake, &client);
-        fake_write(&fake, &client, requests, split);
-        fake_write(&fake, &client, requests + split, sizeof requests - 1 - split);
+        begin(&fake, &client);
+        say_in_two(&fake, &client, requests, split);
         assert_int_equal(fake.count, 1); /* one at a time */
         assert_string_equal(fake.streams[0].peer.got, FORWARDED("a"));
-        fake_answer(&fake, 0, ANSWER_OK);
-        fake_say(&fake, &fake.streams[0].peer, RESPONSE("1"));
+        serve(&fake, 0, RESPONSE("1"));
         assert_int_equal(fake.count, 1); /* the stream is kept */
         assert_string_equal(fake.streams[0].peer.got, FORWARDED("a") FORWARDED("a"));
         fake_say(&fake, &fake.streams[0].peer, RESPONSE("2"));
         assert_int_equal(fake.count, 2);
         assert_true(fake.streams[0].peer.eof); /* and given up for another destination */
-        fake_answer(&fake, 1, ANSWER_OK);
-        fake_say(&fake, &fake.streams[1].peer, RESPONSE("3"));
+        serve(&fake, 1, RESPONSE("3"));
         assert_int_equal(fake.count, 3); /* a POST cannot be repeated: it gets a new stream */
         fake_answer(&fake, 2, ANSWER_OK);
         assert_non_null(strstr(fake.streams[2].peer.got, "\r\n\r\nxyz"));
@@ -179,15 +195,13 @@ static void pipelined(void **state)
         assert_int_equal(fake.count, 3);
         fake_say(&fake, &fake.streams[2].peer, RESPONSE("5"));
         assert_int_equal(fake.count, 4);
-        fake_answer(&fake, 3, ANSWER_OK);
-        fake_say(&fake, &fake.streams[3].peer, RESPONSE("6"));
+        serve(&fake, 3, RESPONSE("6"));
         const char *pac = strstr(client.got, "FindProxyForURL");
         assert_non_null(pac);
         const char *last = client.got + client.len - 1;
         assert_true(*last == '6' && pac > strstr(client.got, "\r\n\r\n5"));
         assert_false(client.eof);
-        fake_hang_up(&fake, &client);
-        fake_stop(&fake);
+        end(&fake, &client);
     }
 }
 
@@ -199,29 +213,23 @@ static void half_closed_client(void **state)
     struct peer client;
 
     (void)state;
-    fake_start(&fake, NULL);
-    fake_client(&fake, &client);
+    begin(&fake, &client);
     pipe_write_copy(client.pipe, GET("a") GET("b"), strlen(GET("a") GET("b")));
-    pipe_shutdown(client.pipe);
-    fake_run(&fake);
-    fake_answer(&fake, 0, ANSWER_OK);
-    fake_say(&fake, &fake.streams[0].peer, RESPONSE("1"));
+    finish_side(&fake, &client);
+    serve(&fake, 0, RESPONSE("1"));
     assert_int_equal(fake.count, 2);
     assert_false(client.eof);
-    fake_answer(&fake, 1, ANSWER_OK);
-    fake_say(&fake, &fake.streams[1].peer, RESPONSE("2"));
+    serve(&fake, 1, RESPONSE("2"));
     assert_string_equal(client.got, RESPONSE("1") RESPONSE("2"));
     assert_true(client.eof);
     fake_hang_up(&fake, &client);
 
     fake_client(&fake, &client); /* in the middle of a body: there is nothing to wait for */
     fake_say(&fake, &client, "POST http://h/ HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nabc");
-    pipe_shutdown(client.pipe);
-    fake_run(&fake);
+    finish_side(&fake, &client);
     assert_true(client.eof);
     assert_true(fake.streams[2].peer.ended && fake.streams[2].peer.why < 0);
-    fake_hang_up(&fake, &client);
-    fake_stop(&fake);
+    end(&fake, &client);
 }
 
 /* A kept stream that ends is replaced, also at the very moment of its next request. */
@@ -231,15 +239,13 @@ static void kept_stream_ends(void **state)
     for (int moment = 0; moment < 3; moment++) {
         struct fake fake;
         struct peer client;
-        fake_start(&fake, NULL);
-        fake_client(&fake, &client);
+        begin(&fake, &client);
         fake_say(&fake, &client, GET("a"));
-        fake_answer(&fake, 0, ANSWER_OK);
-        fake_say(&fake, &fake.streams[0].peer, RESPONSE("1"));
-        if (moment == 0) /* before */
+        serve(&fake, 0, RESPONSE("1"));
+        if (moment == 0) { /* before */
             pipe_close(fake.streams[0].peer.pipe);
-        if (moment == 0)
             fake_run(&fake);
+        }
         assert_false(client.eof);
         fake_say(&fake, &client, GET("a"));
         if (moment == 1)
@@ -253,8 +259,7 @@ static void kept_stream_ends(void **state)
         fake_say(&fake, &fake.streams[1].peer, RESPONSE("2"));
         assert_string_equal(client.got, RESPONSE("1") RESPONSE("2"));
         assert_false(client.eof);
-        fake_hang_up(&fake, &client);
-        fake_stop(&fake);
+        end(&fake, &client);
     }
 }
 
@@ -268,8 +273,7 @@ static void websocket(void **state)
     for (size_t split = 0; split < sizeof response; split++) {
         struct fake fake;
         struct peer client;
-        fake_start(&fake, NULL);
-        fake_client(&fake, &client);
+        begin(&fake, &client);
         fake_say(&fake, &client, request);
         struct fake_stream *stream = &fake.streams[0];
         assert_string_equal(stream->peer.got,
@@ -290,14 +294,11 @@ static void websocket(void **state)
         fake_say(&fake, &stream->peer, "down");
         assert_string_equal(stream->peer.got, "earlyup");
         assert_string_equal(client.got + sizeof response - 1, "framedown");
-        pipe_shutdown(client.pipe);
-        fake_run(&fake);
+        finish_side(&fake, &client);
         assert_true(stream->peer.eof && !client.eof);
-        pipe_shutdown(stream->peer.pipe);
-        fake_run(&fake);
+        finish_side(&fake, &stream->peer);
         assert_true(client.ended);
-        fake_hang_up(&fake, &client);
-        fake_stop(&fake);
+        end(&fake, &client);
     }
 }
 
@@ -325,14 +326,10 @@ static void destination_misbehaves(void **state)
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct fake fake;
         struct peer client;
-        fake_start(&fake, NULL);
-        fake_client(&fake, &client);
+        begin(&fake, &client);
         fake_say(&fake, &client, GET("a"));
-        fake_answer(&fake, 0, ANSWER_OK);
-        fake_say(&fake, &fake.streams[0].peer, cases[i].response);
-        if (fake.streams[0].peer.pipe)
-            pipe_shutdown(fake.streams[0].peer.pipe);
-        fake_run(&fake);
+        serve(&fake, 0, cases[i].response);
+        finish_side(&fake, &fake.streams[0].peer);
         if (strncmp(client.got, cases[i].returned, strlen(cases[i].returned)) != 0)
             fail_msg("case %zu: %s", i, client.got);
         assert_null(strstr(client.got, "Surplus"));
@@ -342,12 +339,10 @@ static void destination_misbehaves(void **state)
             peer_forget(&client);
             fake_say(&fake, &client, GET("a"));
             assert_int_equal(fake.count, 2);
-            fake_answer(&fake, 1, ANSWER_OK);
-            fake_say(&fake, &fake.streams[1].peer, RESPONSE("2"));
+            serve(&fake, 1, RESPONSE("2"));
             assert_string_equal(client.got, RESPONSE("2"));
         }
-        fake_hang_up(&fake, &client);
-        fake_stop(&fake);
+        end(&fake, &client);
     }
 }
 
@@ -358,16 +353,13 @@ static void cut_until_close(void **state)
     struct peer client;
 
     (void)state;
-    fake_start(&fake, NULL);
-    fake_client(&fake, &client);
+    begin(&fake, &client);
     fake_say(&fake, &client, GET("a"));
-    fake_answer(&fake, 0, ANSWER_OK);
-    fake_say(&fake, &fake.streams[0].peer, "HTTP/1.1 200 OK\r\n\r\nhel");
+    serve(&fake, 0, "HTTP/1.1 200 OK\r\n\r\nhel");
     pipe_abort(fake.streams[0].peer.pipe, -ECONNRESET);
     fake_run(&fake);
     assert_true(client.ended && client.why < 0);
-    fake_hang_up(&fake, &client);
-    fake_stop(&fake);
+    end(&fake, &client);
 }
 
 static void no_connection(void **state)
@@ -377,8 +369,7 @@ static void no_connection(void **state)
 
     (void)state;
     for (int at_once = 0; at_once < 2; at_once++) {
-        fake_start(&fake, NULL);
-        fake_client(&fake, &client);
+        begin(&fake, &client);
         fake.refuse_with = at_once ? ANSWER_NO_PATH : ANSWER_OK;
         fake_say(&fake, &client, GET("a"));
         if (!at_once)
@@ -390,8 +381,7 @@ static void no_connection(void **state)
         peer_forget(&client);
         fake.refuse_with = ANSWER_OK;
         fake_say(&fake, &client, GET("b"));
-        fake_answer(&fake, fake.count - 1, ANSWER_OK);
-        fake_say(&fake, &fake.streams[fake.count - 1].peer, RESPONSE("1"));
+        serve(&fake, fake.count - 1, RESPONSE("1"));
         assert_string_equal(client.got, RESPONSE("1"));
         peer_forget(&client);
         fake.refuse_with = ANSWER_POLICY; /* with a body still to come: the end */
@@ -400,8 +390,7 @@ static void no_connection(void **state)
         assert_memory_equal(client.got, "HTTP/1.1 403 ", 13);
         assert_non_null(strstr(client.got, "Connection: close"));
         assert_true(client.eof);
-        fake_hang_up(&fake, &client);
-        fake_stop(&fake);
+        end(&fake, &client);
     }
 }
 
@@ -446,8 +435,7 @@ static void reasons(void **state)
                              NULL,
                          cases[i / 2].told);
         assert_int_equal(front_stats(fake.front)->failed, 1);
-        fake_hang_up(&fake, &client);
-        fake_stop(&fake);
+        end(&fake, &client);
     }
 }
 
@@ -459,11 +447,9 @@ static void early_response(void **state)
     struct peer client;
 
     (void)state;
-    fake_start(&fake, NULL);
-    fake_client(&fake, &client);
+    begin(&fake, &client);
     fake_say(&fake, &client, "POST http://h/ HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nabc");
-    fake_answer(&fake, 0, ANSWER_OK);
-    fake_say(&fake, &fake.streams[0].peer, "HTTP/1.1 413 Large\r\nContent-Length: 1\r\n\r\nx");
+    serve(&fake, 0, "HTTP/1.1 413 Large\r\nContent-Length: 1\r\n\r\nx");
     assert_string_equal(client.got,
                         "HTTP/1.1 413 Large\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx");
     assert_true(client.eof);
@@ -476,8 +462,22 @@ static void early_response(void **state)
     assert_memory_equal(client.got, "HTTP/1.1 400 ", 13);
     assert_true(client.eof);
     assert_true(fake.streams[1].peer.ended);
-    fake_hang_up(&fake, &client);
-    fake_stop(&fake);
+    end(&fake, &client);
+}
+
+/* Writes it all at once, whatever room there is. */
+static void pour(struct pipe *pipe, const char *bytes, size_t len)
+{
+    for (size_t at = 0; at < len; at += 8192)
+        pipe_write_copy(pipe, bytes + at, len - at < 8192 ? len - at : 8192);
+}
+
+/* The reader goes on, and takes all that there is. */
+static void drain(struct fake *fake, struct peer *reader)
+{
+    pipe_resume(reader->pipe);
+    for (int i = 0; i < 10; i++)
+        fake_run(fake);
 }
 
 /* Neither direction is taken in faster than the other side takes it. */
@@ -500,30 +500,23 @@ static void back_pressure(void **state)
     struct peer *far = &fake.streams[0].peer;
     fake_answer(&fake, 0, ANSWER_OK);
     pipe_pause(far->pipe);
-    for (size_t at = 0; at < SIZE; at += 8192)
-        pipe_write_copy(client.pipe, bytes + at, SIZE - at < 8192 ? SIZE - at : 8192);
+    pour(client.pipe, bytes, SIZE);
     fake_run(&fake);
     assert_true(pipe_queued(fake.streams[0].near) <= 32768 + 8192);
-    pipe_resume(far->pipe);
-    for (int i = 0; i < 10; i++)
-        fake_run(&fake);
+    drain(&fake, far);
     assert_true(far->len > SIZE);
     assert_memory_equal(far->got + far->len - SIZE, bytes, SIZE);
     pipe_pause(client.pipe);
     len = snprintf(head, sizeof head, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", SIZE);
     pipe_write_copy(far->pipe, head, (size_t)len);
-    for (size_t at = 0; at < SIZE; at += 8192)
-        pipe_write_copy(far->pipe, bytes + at, SIZE - at < 8192 ? SIZE - at : 8192);
+    pour(far->pipe, bytes, SIZE);
     fake_run(&fake);
     assert_true(pipe_queued(far->pipe) > SIZE / 3);
-    pipe_resume(client.pipe);
-    for (int i = 0; i < 10; i++)
-        fake_run(&fake);
+    drain(&fake, &client);
     assert_int_equal(client.len, (size_t)len + SIZE);
     assert_memory_equal(client.got + len, bytes, SIZE);
     assert_false(client.eof);
-    fake_hang_up(&fake, &client);
-    fake_stop(&fake);
+    end(&fake, &client);
     free(bytes);
 }
 
@@ -533,21 +526,18 @@ static void idle_client_is_closed(void **state)
     struct peer client;
 
     (void)state;
-    fake_start(&fake, NULL);
-    fake_client(&fake, &client);
+    begin(&fake, &client);
     fake_say(&fake, &client, GET("a"));
     fake_pass(&fake, 200 * SEC_US); /* however long the destination takes */
     assert_false(client.eof);
-    fake_answer(&fake, 0, ANSWER_OK);
-    fake_say(&fake, &fake.streams[0].peer, RESPONSE("1"));
+    serve(&fake, 0, RESPONSE("1"));
     fake_pass(&fake, 100 * SEC_US);
     assert_false(client.eof);
     fake_pass(&fake, 30 * SEC_US);
     assert_true(client.eof);
     assert_true(fake.streams[0].peer.ended && fake.streams[0].peer.why == 0);
     assert_int_equal(front_stats(fake.front)->timeouts, 0);
-    fake_hang_up(&fake, &client);
-    fake_stop(&fake);
+    end(&fake, &client);
 }
 
 /* A client that goes between requests leaves no reset at the destination; one that goes during a
@@ -559,8 +549,7 @@ static void client_goes(void **state)
 
     (void)state;
     for (int i = 0; i < 2; i++) {
-        fake_start(&fake, NULL);
-        fake_client(&fake, &client);
+        begin(&fake, &client);
         fake_say(&fake, &client, GET("a"));
         fake_answer(&fake, 0, ANSWER_OK);
         if (i == 0)
@@ -579,19 +568,16 @@ static void connect_after_get(void **state)
     struct peer client;
 
     (void)state;
-    fake_start(&fake, NULL);
-    fake_client(&fake, &client);
+    begin(&fake, &client);
     fake_say(&fake, &client, GET("a") "CONNECT b:1 HTTP/1.1\r\n\r\nDATA");
-    fake_answer(&fake, 0, ANSWER_OK);
-    fake_say(&fake, &fake.streams[0].peer, RESPONSE("1"));
+    serve(&fake, 0, RESPONSE("1"));
     assert_int_equal(fake.count, 2);
     assert_string_equal(fake.streams[1].peer.got, "DATA");
     fake_answer(&fake, 1, ANSWER_OK);
     assert_string_equal(client.got, RESPONSE("1") "HTTP/1.1 200 Connection established\r\n\r\n");
     fake_say(&fake, &client, "more");
     assert_string_equal(fake.streams[1].peer.got, "DATAmore");
-    fake_hang_up(&fake, &client);
-    fake_stop(&fake);
+    end(&fake, &client);
 }
 
 int main(void)
