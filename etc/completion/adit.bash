@@ -67,7 +67,8 @@ _adit()
     ping) own="--count --interval --timeout --until-direct --json" words=$(_adit_peers) ;;
     turn)
         own="--json --hex --live --all --brief --server --profile --user --password-file \
-            --secret-file --ca-file --family --accept --output --once --to --text --plain --time"
+            --secret-file --ca-file --family --accept --output --max-size --raw --once --to --text \
+            --plain --time"
         if [[ $prev == turn ]]; then
             words="probe decode listen send"
         else

@@ -64,6 +64,8 @@ complete -c adit -n $turn -l family -x -a '4 6 both' -d 'family of the relayed a
 complete -c adit -n $turn -l accept -x -d 'listen: who may send to us'
 complete -c adit -n $turn -l output -x -a '(__fish_complete_directories)' -d 'listen: where files are kept'
 complete -c adit -n $turn -l time -x -d 'probe: how long throughput is measured'
+complete -c adit -n $turn -l max-size -x -d 'listen: of a file that is taken'
+complete -c adit -n $turn -l raw -d 'listen: messages as they are'
 complete -c adit -n $turn -l once -d 'listen: end after one message or file'
 complete -c adit -n $turn -l to -x -d 'send: the address that the listener printed'
 complete -c adit -n $turn -l text -d 'send: messages only'

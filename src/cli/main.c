@@ -83,7 +83,9 @@ static const struct cli_option turn_options[] = {
     {0, "time", "DURATION", "probe: how long throughput is measured (default 2s; 0: not)"},
     {0, "accept", "IP", "listen: who may send to us (repeatable; default: the same server)"},
     {0, "output", "DIR", "listen: where files are kept (default: here)"},
+    {0, "max-size", "SIZE", "listen: of a file that is taken (default 4G; 0: no files)"},
     {0, "once", NULL, "listen: end after one message or file"},
+    {0, "raw", NULL, "listen: messages as they are, on standard output; the rest on standard error"},
     {0, "to", "ADDRESS", "send: the address that the listener printed"},
     {0, "text", NULL, "send: messages, though there be files of that name"},
     {0, "plain", NULL, "listen, send: single datagrams, with any other TURN client"},
@@ -156,6 +158,8 @@ const struct cli_verb cli_verbs[] = {
      "Exit status: 0, or 1 if something in them is unknown or malformed.\n\n"
      "listen asks a server for a relayed address, prints it, and takes the messages and files that\n"
      "send brings there, by a relayed address of its own: in order, and checked by their SHA-256.\n"
+     "Who sends is not authenticated: the server lets in whoever comes from an address that --accept\n"
+     "names, by default from itself. Texts are printed with control characters escaped.\n"
      "Without arguments, send takes the lines of standard input for messages; - is its content as\n"
      "a file. Passwords are also taken from ADIT_TURN_PASSWORD, or asked for.\n"},
     {"check", "", "validate the configuration", check_run, check_options, 0, 0,
@@ -200,7 +204,9 @@ int main(int argc, char **argv)
     if (code < 0)
         code = cli.verb->run(&cli);
     cli_free(&cli);
-    if (fflush(stdout) != 0 && code == CLI_OK)
+    if ((fflush(stdout) != 0 || ferror(stdout)) && code == CLI_OK) {
+        cli_complain("standard output: not all could be written");
         code = CLI_FAILURE;
+    }
     return code;
 }

@@ -10,6 +10,8 @@
 
 #include <string.h>
 
+#include "cli/turn_text.h"
+
 #define TEXT_MAX ((size_t)1 << 20)
 
 static const struct layout {
@@ -23,6 +25,7 @@ static const struct layout {
     [PARCEL_DATA] = {true, true, false, TEXT_MAX},
     [PARCEL_END] = {true, true, true, 0},
     [PARCEL_DONE] = {true, true, false, 0},
+    [PARCEL_WAIT] = {true, true, false, 0},
 };
 
 static uint64_t get(const uint8_t *bytes, size_t len)
@@ -47,7 +50,7 @@ int parcel_parse(const uint8_t *bytes, size_t len, struct parcel *parcel)
     size_t at = 1;
 
     *parcel = (struct parcel){0};
-    if (len == 0 || bytes[0] < PARCEL_TEXT || bytes[0] > PARCEL_DONE)
+    if (len == 0 || bytes[0] < PARCEL_TEXT || bytes[0] > PARCEL_WAIT)
         return ADIT_EFORMAT;
     parcel->type = (enum parcel_type)bytes[0];
     layout = &layouts[bytes[0]];
@@ -87,23 +90,23 @@ size_t parcel_build_head(const struct parcel *parcel, uint8_t head[PARCEL_HEAD_M
     return at;
 }
 
-/* Controls, those of ISO 6429 in UTF-8 too (0xC2 0x80 to 0x9F), which terminals may obey. */
-static bool is_bad_in_name(const uint8_t *bytes, size_t i, size_t len)
-{
-    bool c1 = bytes[i] == 0xC2 && i + 1 < len && bytes[i + 1] >= 0x80 && bytes[i + 1] <= 0x9F;
-
-    return bytes[i] < 0x20 || bytes[i] == 0x7F || bytes[i] == '\\' || c1;
-}
-
 void parcel_safe_name(const uint8_t *bytes, size_t len, char name[PARCEL_NAME_MAX + 1])
 {
-    size_t begin = 0, n = 0;
+    char shown[TEXT_STEP_MAX];
+    size_t begin = 0, n = 0, used;
 
     for (size_t i = 0; i < len; i++)
         if (bytes[i] == '/')
             begin = i + 1;
-    for (size_t i = begin; i < len && n < PARCEL_NAME_MAX - 55; i++) /* room for a suffix */
-        name[n++] = (char)(is_bad_in_name(bytes, i, len) ? '_' : bytes[i]);
+    for (size_t i = begin; i < len; i += used) {
+        used = text_step(bytes + i, len - i, shown);
+        if (shown[0] == '\\')
+            strcpy(shown, "_");
+        if (n + strlen(shown) > PARCEL_NAME_MAX - 55) /* room for a suffix */
+            break;
+        memcpy(name + n, shown, strlen(shown));
+        n += strlen(shown);
+    }
     name[n] = '\0';
     if (name[0] == '.' || name[0] == '-')
         name[0] = '_';

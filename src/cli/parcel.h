@@ -10,9 +10,11 @@
  *     DATA    id 4, offset 8, bytes
  *     END     id 4, size 8, SHA-256 32                that was all of it
  *     DONE    id 4, size 8                            it is there, and the hash is right
+ *     WAIT    id 4, number 8                          an answer will come; bytes looked at so far
  *
  * Before each stands its type, one byte; numbers are big endian. The side that offers says nothing
- * but DATA until END, and next to nothing until ACCEPT.
+ * but DATA until END, and next to nothing until ACCEPT. A sender passes over
+ * what it does not understand, so that later versions may say more to it.
  */
 #ifndef ADIT_CLI_PARCEL_H
 #define ADIT_CLI_PARCEL_H
@@ -36,6 +38,7 @@ enum parcel_type {
     PARCEL_DATA,
     PARCEL_END,
     PARCEL_DONE,
+    PARCEL_WAIT,
 };
 
 struct parcel {
@@ -51,8 +54,8 @@ struct parcel {
 int parcel_parse(const uint8_t *bytes, size_t len, struct parcel *parcel);
 /* Writes all but the bytes at the end; how many. */
 size_t parcel_build_head(const struct parcel *parcel, uint8_t head[PARCEL_HEAD_MAX]);
-/* A name under which a file may be kept: the part behind the last "/", nothing hidden, no control
- * characters, not too long. */
+/* A name under which a file may be kept: the part behind the last "/", nothing hidden, UTF-8,
+ * nothing in it that steers a terminal or hides an ending (turn_text.h), not too long. */
 void parcel_safe_name(const uint8_t *bytes, size_t len, char name[PARCEL_NAME_MAX + 1]);
 
 #endif

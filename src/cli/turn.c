@@ -6,9 +6,11 @@
  * several of them share.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/turn.h"
 #include "crypto/hash.h"
@@ -23,7 +25,8 @@ static const struct turn_verb {
 } turn_verbs[] = {
     {"decode", turn_decode_run, " hex live all brief json user password-file secret-file "},
     {"probe", turn_probe_run, LOGIN_OPTIONS " time json "},
-    {"listen", turn_listen_run, LOGIN_OPTIONS " accept output plain once family json "},
+    {"listen", turn_listen_run,
+     LOGIN_OPTIONS " accept output max-size plain once raw family json "},
     {"send", turn_send_run, LOGIN_OPTIONS " to plain text family json "},
 };
 
@@ -81,8 +84,22 @@ static int options_check(const struct cli *cli, const struct turn_verb *verb)
     return 0;
 }
 
+/* A standard descriptor that is closed would become that of a socket or a file, and what is printed
+ * would go there. */
+static void fill_descriptors(void)
+{
+    int fd;
+
+    do
+        fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd > STDERR_FILENO)
+        close(fd);
+}
+
 int turn_run(struct cli *cli)
 {
+    fill_descriptors();
     for (size_t i = 0; i < sizeof(turn_verbs) / sizeof(*turn_verbs); i++) {
         if (strcmp(turn_verbs[i].name, cli->args[0]) != 0)
             continue;

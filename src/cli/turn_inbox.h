@@ -12,7 +12,9 @@
 #include "base/loop.h"
 #include "cli/parcel.h"
 
-#define INBOX_SENDERS_MAX 64 /* files at once, one of each sender; then they are refused */
+#define INBOX_FILES_MAX   16            /* at once, one of each sender; then they are refused */
+#define INBOX_IDLE_US     (60 * SEC_US) /* without a byte: it makes room for another one */
+#define INBOX_SPARE_BYTES (UINT64_C(64) << 20) /* of the file system stay free */
 #define INBOX_TEXT_MAX    256
 
 struct inbox;
@@ -24,12 +26,25 @@ struct inbox_result {
     const uint8_t *hash;
 };
 
+struct inbox_options {
+    uint64_t size_max;    /* bytes of a file; 0: no files at all */
+    uint64_t spare_bytes; /* INBOX_SPARE_BYTES */
+    /* The answer to an offer that took time (INBOX_LATER), and, every second before it, that there
+     * will be one. */
+    void (*ready)(void *arg, const struct addr *from, uint32_t id, uint64_t offset);
+    void (*failed)(void *arg, const struct addr *from, uint32_t id, const char *why);
+    void (*busy)(void *arg, const struct addr *from, uint32_t id, uint64_t at);
+    void *arg;
+};
+
 /* A directory that exists. NULL: why (INBOX_TEXT_MAX) says so. */
-struct inbox *inbox_new(struct loop *loop, const char *directory, char *why);
+struct inbox *inbox_new(struct loop *loop, const char *directory,
+                        const struct inbox_options *options, char *why);
 void inbox_free(struct inbox *inbox); /* what is not complete stays, to be gone on with */
 
-/* A file is offered. 0, and *offset is what there is of it already; or a negative error, and why
- * (INBOX_TEXT_MAX) is for the sender. */
+/* A file is offered. 0, and *offset is what there is of it already; INBOX_LATER: there is a part,
+ * which is read first; or a negative error, and why (INBOX_TEXT_MAX) is for the sender. */
+#define INBOX_LATER 1
 int inbox_offer(struct inbox *inbox, const struct addr *from, const struct parcel *offer,
                 uint64_t *offset, char *why);
 /* More of it. 0 or a negative error, and why; the file is given up then. */

@@ -9,7 +9,10 @@
  *
  * A server lets nobody send to a relayed address who was not permitted by his IP address. By
  * default these are the server's own relayed addresses, from which our sender comes when it uses
- * the same server; with --accept, those that are named there, and only those.
+ * the same server; with --accept, those that are named there, and only those. That is no proof of
+ * who sends: whoever has a login at that server, and learns the address, can. So files are held
+ * against limits (turn_inbox.h), and what comes is printed so that it cannot pass for a line of
+ * ours (turn_text.h); --raw prints messages as they are, and the rest elsewhere.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,37 +21,28 @@
 
 #include "cli/parcel.h"
 #include "cli/turn_inbox.h"
+#include "cli/turn_progress.h"
 #include "cli/turn_session.h"
+#include "cli/turn_text.h"
+#include "config/config_int.h"
 #include "stun/turn_ordered.h"
+
+#define SIZE_MAX_TEXT "4G" /* --max-size */
 
 struct listen {
     struct turn_session session;
     struct pipe *pipe;  /* the one we listen to; NULL: over */
     struct pipe *below; /* the TURN pipe: the same when plain */
     struct inbox *inbox;
-    bool json, plain, once, closing;
-    struct turn_progress progress;
+    bool json, plain, once, raw, closing;
+    uint64_t size_max; /* of a file */
+    const char *size_text;
+    FILE *out; /* of what is no message */
+    struct progress progress;
     struct addr progress_of;
 };
 
 /* --- Output --- */
-
-static void print_json(json_t *object)
-{
-    char *text = json_dumps(object, JSON_COMPACT);
-
-    printf("%s\n", text != NULL ? text : "{}");
-    fflush(stdout);
-    free(text);
-    json_decref(object);
-}
-
-static json_t *json_text(const uint8_t *bytes, size_t len)
-{
-    json_t *text = json_stringn((const char *)bytes, len);
-
-    return text != NULL ? text : json_null(); /* no UTF-8 */
-}
 
 static void print_address(struct listen *l)
 {
@@ -62,30 +56,38 @@ static void print_address(struct listen *l)
             continue;
         addr_format(&addr, text);
         if (l->json) {
-            print_json(
+            text_print_json(
                 json_pack("{s:s, s:s, s:s}", "event", "ready", "address", text, "mapped", mapped));
             continue;
         }
-        printf("address: %s\n", text);
+        fprintf(l->out, "address: %s\n", text);
     }
-    fflush(stdout);
+    fflush(l->out);
 }
 
-static void print_message(const struct listen *l, const uint8_t *bytes, size_t len,
+static void print_message(struct listen *l, const uint8_t *bytes, size_t len,
                           const struct addr *from)
 {
     char text[ADDR_TEXT_MAX];
 
+    progress_hide(&l->progress);
     addr_format(from, text);
     if (l->json) {
-        print_json(json_pack("{s:s, s:s, s:I, s:o}", "event", "message", "from", text, "bytes",
-                             (json_int_t)len, "text", json_text(bytes, len)));
+        json_t *event = json_pack("{s:s, s:s, s:I}", "event", "message", "from", text, "bytes",
+                                  (json_int_t)len);
+        text_set_json(event, "text", bytes, len);
+        text_print_json(event);
         return;
     }
-    printf("%s: ", text);
-    turn_print_text(bytes, len);
-    if (len == 0 || bytes[len - 1] != '\n')
-        printf("\n");
+    if (l->raw) {
+        fwrite(bytes, 1, len, stdout);
+        if (len == 0 || bytes[len - 1] != '\n')
+            putchar('\n');
+    } else {
+        printf("%s: ", text);
+        text_print(stdout, bytes, len);
+        putchar('\n');
+    }
     fflush(stdout);
 }
 
@@ -99,22 +101,24 @@ static void print_file(const struct listen *l, const struct inbox_result *result
                        const struct addr *from)
 {
     char text[ADDR_TEXT_MAX], hash[2 * PARCEL_HASH_BYTES + 1], rate[32];
+    const uint8_t *name = (const uint8_t *)result->name;
 
     addr_format(from, text);
     hash_text(result->hash, hash);
     if (l->json) {
-        print_json(json_pack("{s:s, s:s, s:o, s:I, s:I, s:f, s:s}", "event", "file", "from", text,
-                             "name", json_text((const uint8_t *)result->name, strlen(result->name)),
-                             "bytes", (json_int_t)result->size, "resumed",
-                             (json_int_t)result->resumed, "seconds", (double)result->us / 1e6,
-                             "sha256", hash));
+        json_t *event =
+            json_pack("{s:s, s:s, s:I, s:I, s:f, s:s}", "event", "file", "from", text, "bytes",
+                      (json_int_t)result->size, "resumed", (json_int_t)result->resumed, "seconds",
+                      (double)result->us / 1e6, "sha256", hash);
+        text_set_json(event, "name", name, strlen(result->name));
+        text_print_json(event);
         return;
     }
-    printf("%s: file ", text);
-    turn_print_text((const uint8_t *)result->name, strlen(result->name));
-    printf(", %llu bytes, %s, sha256 %s\n", (unsigned long long)result->size,
-           turn_rate(result->size - result->resumed, result->us, rate), hash);
-    fflush(stdout);
+    fprintf(l->out, "%s: file ", text);
+    text_print(l->out, name, strlen(result->name));
+    fprintf(l->out, ", %llu bytes, %s, sha256 %s\n", (unsigned long long)result->size,
+            progress_rate(result->size - result->resumed, result->us, rate), hash);
+    fflush(l->out);
 }
 
 /* --- Parcels --- */
@@ -134,12 +138,33 @@ static void answer(struct listen *l, const struct addr *to, const struct parcel 
 static void refuse(struct listen *l, const struct addr *to, uint32_t id, const char *why)
 {
     size_t len = strnlen(why, PARCEL_REASON_MAX);
+    char text[ADDR_TEXT_MAX];
 
-    turn_progress_end(&l->progress);
-    cli_complain("%s", why);
+    progress_hide(&l->progress);
+    cli_complain("refused to %s: %s", addr_format(to, text), why);
     answer(l, to,
            &(struct parcel){
                .type = PARCEL_REFUSE, .id = id, .bytes = (const uint8_t *)why, .len = len});
+}
+
+static void accept_file(struct listen *l, const struct addr *to, uint32_t id, uint64_t offset)
+{
+    answer(l, to, &(struct parcel){.type = PARCEL_ACCEPT, .id = id, .number = offset});
+}
+
+static void on_ready(void *arg, const struct addr *from, uint32_t id, uint64_t offset)
+{
+    accept_file(arg, from, id, offset);
+}
+
+static void on_failed(void *arg, const struct addr *from, uint32_t id, const char *why)
+{
+    refuse(arg, from, id, why);
+}
+
+static void on_busy(void *arg, const struct addr *from, uint32_t id, uint64_t at)
+{
+    answer(arg, from, &(struct parcel){.type = PARCEL_WAIT, .id = id, .number = at});
 }
 
 static void close_soon(struct listen *l, int code)
@@ -156,20 +181,43 @@ static void show_progress(struct listen *l, const struct addr *from)
     uint64_t now = loop_now(l->session.loop), size, at;
     const char *name;
 
-    if (!inbox_progress(l->inbox, from, &name, &size, &at))
+    /* Of several files one is shown, until it is over. */
+    if ((l->progress.what != NULL && !addr_equal(&l->progress_of, from)) ||
+        !inbox_progress(l->inbox, from, &name, &size, &at))
         return;
-    if (!l->progress.shown || !addr_equal(&l->progress_of, from)) {
-        turn_progress_begin(&l->progress, name, size, at, now);
+    if (l->progress.what == NULL) {
+        progress_begin(&l->progress, name, size, at, now);
         l->progress_of = *from;
     }
-    turn_progress_tell(&l->progress, at, now);
+    progress_tell(&l->progress, at, now);
+}
+
+/* A file is over: its name must not be shown any more. */
+static void forget_progress(struct listen *l, const struct addr *from)
+{
+    progress_hide(&l->progress);
+    if (addr_equal(&l->progress_of, from))
+        l->progress.what = NULL;
+}
+
+static void take_offer(struct listen *l, const struct parcel *p, const struct addr *from)
+{
+    char why[INBOX_TEXT_MAX];
+    uint64_t offset;
+    int rc;
+
+    forget_progress(l, from);
+    rc = inbox_offer(l->inbox, from, p, &offset, why);
+    if (rc < 0)
+        refuse(l, from, p->id, why);
+    else if (rc == 0)
+        accept_file(l, from, p->id, offset);
 }
 
 static void take_parcel(struct listen *l, const struct parcel *p, const struct addr *from)
 {
     struct inbox_result result;
     char why[INBOX_TEXT_MAX];
-    uint64_t offset;
 
     switch (p->type) {
     case PARCEL_TEXT:
@@ -178,18 +226,17 @@ static void take_parcel(struct listen *l, const struct parcel *p, const struct a
             close_soon(l, CLI_OK);
         break;
     case PARCEL_OFFER:
-        if (inbox_offer(l->inbox, from, p, &offset, why) != 0)
-            refuse(l, from, p->id, why);
-        else
-            answer(l, from, &(struct parcel){.type = PARCEL_ACCEPT, .id = p->id, .number = offset});
+        take_offer(l, p, from);
         break;
     case PARCEL_DATA:
-        if (inbox_data(l->inbox, from, p, why) != 0)
-            refuse(l, from, p->id, why);
         show_progress(l, from);
+        if (inbox_data(l->inbox, from, p, why) != 0) {
+            forget_progress(l, from);
+            refuse(l, from, p->id, why);
+        }
         break;
     case PARCEL_END:
-        turn_progress_end(&l->progress);
+        forget_progress(l, from);
         if (inbox_end(l->inbox, from, p, &result, why) != 0) {
             refuse(l, from, p->id, why);
             break;
@@ -202,6 +249,7 @@ static void take_parcel(struct listen *l, const struct parcel *p, const struct a
     case PARCEL_ACCEPT:
     case PARCEL_REFUSE:
     case PARCEL_DONE:
+    case PARCEL_WAIT:
         break; /* we offer nothing */
     }
 }
@@ -220,6 +268,7 @@ static void on_message(struct pipe *pipe, const struct slice *data, const struct
         if (l->once)
             close_soon(l, CLI_OK);
     } else if (parcel_parse(data->data, data->len, &parcel) < 0) {
+        progress_hide(&l->progress);
         cli_complain("a sender speaks another version of this protocol; update one of the two");
     } else {
         take_parcel(l, &parcel, from);
@@ -244,6 +293,22 @@ static void accept_peers(struct listen *l)
             turn_pipe_accept_peer(l->below, &addr);
 }
 
+/* How it is used, and whom to trust how far. */
+static void print_introduction(const struct listen *l)
+{
+    fprintf(stderr, "On the other side: adit turn send %s--to ADDRESS FILE...\n",
+            l->plain ? "--plain " : "");
+    if (!cli_has(l->session.cli, "accept"))
+        fprintf(stderr, "Whoever uses the same server and knows this address can send; for senders "
+                        "at others, name their relayed address with --accept IP.\n");
+    fprintf(stderr, "Senders are not authenticated, nor is anything encrypted end to end%s\n",
+            l->plain || l->size_max == 0
+                ? "."
+                : ": compare the SHA-256 of files with what the sender was told.");
+    if (!l->plain && l->size_max > 0)
+        fprintf(stderr, "Files of up to %s are taken (--max-size).\n", l->size_text);
+}
+
 static void on_up(struct pipe *pipe, void *arg)
 {
     struct listen *l = arg;
@@ -251,13 +316,8 @@ static void on_up(struct pipe *pipe, void *arg)
     (void)pipe;
     accept_peers(l);
     print_address(l);
-    if (l->json)
-        return;
-    fprintf(stderr, "On the other side: adit turn send %s--to ADDRESS FILE...\n",
-            l->plain ? "--plain " : "");
-    if (!cli_has(l->session.cli, "accept"))
-        fprintf(stderr, "It may come by the same server; for others, name its relayed address with "
-                        "--accept IP.\n");
+    if (!l->json)
+        print_introduction(l);
 }
 
 static void on_moved(struct pipe *pipe, void *arg)
@@ -274,9 +334,11 @@ static void on_moved(struct pipe *pipe, void *arg)
 static void on_peer(struct pipe *pipe, const struct addr *peer, const struct turn_report *report,
                     void *arg)
 {
+    struct listen *l = arg;
     char text[ADDR_TEXT_MAX];
 
-    (void)pipe, (void)arg;
+    (void)pipe;
+    progress_hide(&l->progress);
     if (report->trouble != TURN_FINE)
         cli_complain("%s may not send to us: %s", addr_format_ip(peer, text), report->text);
 }
@@ -287,15 +349,19 @@ static void on_trouble(struct pipe *pipe, size_t server, const struct turn_repor
     struct listen *l = arg;
 
     (void)pipe, (void)server;
+    progress_hide(&l->progress);
     cli_complain("%s", report->text);
+    turn_session_remedy(report);
     l->session.told = true;
 }
 
 static void on_joined(struct pipe *pipe, const struct addr *peer, bool again, void *arg)
 {
+    struct listen *l = arg;
     char text[ADDR_TEXT_MAX];
 
-    (void)pipe, (void)arg;
+    (void)pipe;
+    progress_hide(&l->progress);
     fprintf(stderr, "%s %s\n", addr_format(peer, text), again ? "has started again" : "is there");
 }
 
@@ -307,8 +373,12 @@ static void on_lost(struct pipe *pipe, const struct addr *peer, size_t bytes, vo
     uint64_t at;
 
     (void)pipe, (void)bytes;
-    turn_progress_end(&l->progress);
-    if (inbox_lost(l->inbox, peer, &name, &at))
+    forget_progress(l, peer);
+    if (!inbox_lost(l->inbox, peer, &name, &at))
+        return;
+    if (at == 0)
+        cli_complain("%s is gone, before anything of its file had come", addr_format(peer, text));
+    else
         cli_complain("%s is gone; %llu bytes of its file are kept: sent again, it goes on there",
                      addr_format(peer, text), (unsigned long long)at);
 }
@@ -345,7 +415,21 @@ static int check_options(const struct cli *cli)
             return CLI_USAGE;
         }
     }
+    if (cli_has(cli, "raw") && cli_has(cli, "json")) {
+        cli_complain("turn listen: --raw or --json, not both");
+        return CLI_USAGE;
+    }
     return 0;
+}
+
+/* --max-size. 0 or CLI_USAGE, told. */
+static int choose_size(struct listen *l, const struct cli *cli)
+{
+    l->size_text = cli_has(cli, "max-size") ? cli_value(cli, "max-size") : SIZE_MAX_TEXT;
+    if (value_parse_size(l->size_text, &l->size_max) == 0)
+        return 0;
+    cli_complain("--max-size %.40s: a size, as in 500M or 20G; 0: no files", l->size_text);
+    return CLI_USAGE;
 }
 
 static int listen_open(struct listen *l)
@@ -356,13 +440,20 @@ static int listen_open(struct listen *l)
     static const struct turn_ordered_events ordered_events = {.joined = on_joined, .lost = on_lost};
     struct turn_session *s = &l->session;
     struct turn_settings settings = {.servers = s->servers, .count = s->count};
+    const struct inbox_options options = {.size_max = l->size_max,
+                                          .spare_bytes = INBOX_SPARE_BYTES,
+                                          .ready = on_ready,
+                                          .failed = on_failed,
+                                          .busy = on_busy,
+                                          .arg = l};
     const char *output = cli_value(s->cli, "output");
     char why[INBOX_TEXT_MAX];
     int code = turn_session_family(s->cli, &settings.request);
 
     if (code != 0)
         return code;
-    l->inbox = inbox_new(s->loop, output != NULL ? output : ".", why);
+    if (!l->plain)
+        l->inbox = inbox_new(s->loop, output != NULL ? output : ".", &options, why);
     if (l->inbox == NULL && !l->plain) {
         cli_complain("%s", why);
         return CLI_FAILURE;
@@ -386,10 +477,15 @@ static int listen_open(struct listen *l)
 
 int turn_listen_run(struct cli *cli)
 {
-    struct listen l = {
-        .json = cli_has(cli, "json"), .plain = cli_has(cli, "plain"), .once = cli_has(cli, "once")};
+    struct listen l = {.json = cli_has(cli, "json"),
+                       .plain = cli_has(cli, "plain"),
+                       .once = cli_has(cli, "once"),
+                       .raw = cli_has(cli, "raw"),
+                       .out = cli_has(cli, "raw") ? stderr : stdout};
     int code = check_options(cli);
 
+    if (code == 0)
+        code = choose_size(&l, cli);
     if (code != 0)
         return code;
     code = turn_session_open(&l.session, cli, NULL, 0);
@@ -397,7 +493,7 @@ int turn_listen_run(struct cli *cli)
         code = listen_open(&l);
     if (code == 0)
         code = turn_session_run(&l.session);
-    turn_progress_end(&l.progress);
+    progress_hide(&l.progress);
     inbox_free(l.inbox);
     turn_session_close(&l.session);
     return code;

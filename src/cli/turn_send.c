@@ -6,27 +6,30 @@
  * name, else a message; without arguments, the lines of standard input. Ordered, the other side is
  * `adit turn listen' (parcel.h); plain, each message is one datagram, to whatever client there is.
  *
- *     next -- file: OFFER --> offered -- ACCEPT --> sending -- all read: END --> ended -- DONE -.
- *      ^ `-- message: TEXT --.               REFUSE: failed                                     |
- *      `---------------------+------------------------------------------------------------------'
+ *     next -- file --> preparing -- OFFER --> offered -- ACCEPT --> sending -- END --> ended -.
+ *      ^ `-- message: TEXT --.                    WAIT: it will come   |                     DONE
+ *      |                     |                  REFUSE: failed <-------+                      |
+ *      `---------------------+----------------------------------------------------------------'
  *
- * A file is hashed before it is offered, so that the listener can go on with a part it has; what
- * comes by standard input ("-") is put aside in a temporary file first. Bytes are read as fast as
- * the pipe has room. When nothing is left and all is confirmed, the pipe is closed.
+ * A file is read and hashed first (turn_outgoing.h), then offered. Bytes are read as fast as the
+ * pipe has room. When nothing is left and all is confirmed, the pipe is closed.
+ *
+ * Nothing is waited for without end. Before the listener has answered at all, there is a hint after
+ * HINT_US, and ANSWER_US is the end. Later, every second it is looked at when it was last heard,
+ * while something is expected of it: after QUIET_US that is told, after GONE_US it is the end, if
+ * the ordered pipe has not given the listener up before.
  */
-#include <errno.h>
-#include <event2/event.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/file.h"
 #include "cli/parcel.h"
+#include "cli/turn_input.h"
+#include "cli/turn_outgoing.h"
+#include "cli/turn_progress.h"
 #include "cli/turn_session.h"
-#include "crypto/hash.h"
+#include "cli/turn_text.h"
 #include "stun/turn_ordered.h"
 
 #define CHUNK_BYTES    32768
@@ -34,26 +37,29 @@
 #define HINT_US        (5 * SEC_US)  /* without an answer */
 #define ANSWER_US      (30 * SEC_US) /* then it is given up */
 #define PLAIN_US       (15 * SEC_US)
+#define QUIET_US       (5 * SEC_US)
+#define GONE_US        (65 * SEC_US) /* a little more than the ordered pipe's own patience */
 
-enum send_state { SEND_NEXT, SEND_OFFERED, SEND_SENDING, SEND_ENDED, SEND_OVER };
+enum send_state { SEND_NEXT, SEND_PREPARING, SEND_OFFERED, SEND_SENDING, SEND_ENDED, SEND_OVER };
 
 struct send {
     struct turn_session session;
     struct pipe *pipe, *below; /* as in turn_listen.c */
     struct addr to;
-    bool json, plain, joined, closing, unconfirmed;
+    bool json, plain, joined, closing, unconfirmed, quiet_told;
     enum send_state state;
-    int arg;     /* the next argument */
-    uint32_t id; /* of the file */
-    int fd;      /* of the file, or -1 */
-    const char *name;
-    uint64_t size, at, resumed, start_us;
-    uint8_t hash[PARCEL_HASH_BYTES];
-    struct timer patience;
+    int arg;               /* the next argument */
+    uint64_t messages;     /* written */
+    uint32_t id;           /* of the file */
+    struct outgoing *file; /* NULL: none */
+    uint64_t at, resumed, start_us;
+    uint64_t first_us, heard_us; /* when something was first written, or began to be expected; and
+                                    the listener last heard */
+    struct timer patience, tick;
     struct defer pump;
-    struct turn_progress progress;
-    struct event *input; /* lines of standard input; NULL: none */
-    bool input_over;
+    struct progress progress;
+    struct input *input; /* standard input, for messages; NULL: none */
+    bool input_over, input_tried;
     char *line;
     size_t line_len;
 };
@@ -62,7 +68,7 @@ static void advance(struct send *s);
 
 static void fail(struct send *s, int code)
 {
-    turn_progress_end(&s->progress);
+    progress_hide(&s->progress);
     s->state = SEND_OVER;
     s->session.code = code;
     if (s->pipe != NULL && !s->closing) {
@@ -71,7 +77,31 @@ static void fail(struct send *s, int code)
     }
 }
 
+/* What is to be done about a file that did not get through; NULL: there is none. */
+static const char *resume_text(const struct send *s)
+{
+    if (s->state == SEND_SENDING || s->state == SEND_ENDED)
+        return "; it keeps what it has of the file, and goes on there when that is sent again";
+    return s->file != NULL ? "; send the file again" : "; send the last messages again";
+}
+
 /* --- Parcels --- */
+
+static void on_patience(void *arg);
+
+/* Something is expected of the listener from now on. */
+static void expect(struct send *s)
+{
+    uint64_t now = loop_now(s->session.loop);
+
+    if (!s->unconfirmed)
+        s->heard_us = now;
+    if (s->first_us == 0) {
+        s->first_us = now;
+        timer_set_in(s->session.loop, &s->patience, s->plain ? PLAIN_US : HINT_US);
+    }
+    s->unconfirmed = true;
+}
 
 static void put_parcel(struct send *s, const struct parcel *parcel)
 {
@@ -85,7 +115,7 @@ static void put_parcel(struct send *s, const struct parcel *parcel)
     memcpy(slice.data, head, len);
     if (parcel->len > 0)
         memcpy(slice.data + len, parcel->bytes, parcel->len);
-    s->unconfirmed = true;
+    expect(s);
     pipe_write_to(s->pipe, &slice, &s->to);
 }
 
@@ -93,112 +123,47 @@ static void put_message(struct send *s, const char *text, size_t len)
 {
     struct slice slice;
 
+    s->messages++;
     if (!s->plain) {
         put_parcel(
             s, &(struct parcel){.type = PARCEL_TEXT, .bytes = (const uint8_t *)text, .len = len});
         return;
     }
     slice = slice_copy(text, len);
+    expect(s);
     pipe_write_to(s->pipe, &slice, &s->to);
 }
 
 /* --- Files --- */
 
-/* Standard input as a file that has a size. -1: told. */
-static int spool_stdin(void)
-{
-    FILE *file = tmpfile();
-    uint8_t bytes[CHUNK_BYTES];
-    ssize_t n = 0;
-    int fd = file != NULL ? fcntl(fileno(file), F_DUPFD_CLOEXEC, 0) : -1, rc = fd < 0 ? -errno : 0;
-
-    if (file != NULL)
-        fclose(file);
-    while (rc == 0 && (n = read(STDIN_FILENO, bytes, sizeof(bytes))) > 0)
-        rc = file_write_all(fd, bytes, (size_t)n);
-    if (rc == 0 && n == 0)
-        return fd;
-    cli_complain("standard input: %s", rc != 0 ? err_text(rc) : strerror(errno));
-    if (fd >= 0)
-        close(fd);
-    return -1;
-}
-
-/* 0 or a negative error. */
-static int hash_file(struct send *s)
-{
-    struct hash_stream *hash = hash_stream_new();
-    uint8_t *bytes = malloc(CHUNK_BYTES);
-    uint64_t at = 0;
-    int rc = hash != NULL && bytes != NULL ? 0 : -ENOMEM;
-
-    while (rc == 0 && at < s->size) {
-        ssize_t n = pread(s->fd, bytes, CHUNK_BYTES, (off_t)at);
-
-        if (n <= 0)
-            rc = n < 0 ? -errno : -EIO;
-        else
-            rc = hash_stream_add(hash, bytes, (size_t)n);
-        at += n > 0 ? (uint64_t)n : 0;
-    }
-    free(bytes);
-    if (rc == 0)
-        return hash_stream_end(hash, s->hash);
-    hash_stream_free(hash);
-    return rc;
-}
-
-/* Opens an argument that is a file. 1; 0: it is none; negative: told. */
-static int open_file(struct send *s, const char *name)
-{
-    struct stat st;
-    const char *slash = strrchr(name, '/');
-    int rc;
-
-    if (strcmp(name, "-") == 0) {
-        s->fd = spool_stdin();
-        name = "stdin";
-    } else if (cli_has(s->session.cli, "text")) {
-        return 0;
-    } else {
-        s->fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-        if (s->fd < 0 && errno == ENOENT && slash == NULL)
-            return 0;
-        if (s->fd < 0)
-            cli_complain("%s: %s", name, strerror(errno));
-    }
-    if (s->fd < 0)
-        return -EIO;
-    if (fstat(s->fd, &st) != 0 || !S_ISREG(st.st_mode)) {
-        cli_complain("%s: not a file", name);
-        return -EISDIR;
-    }
-    s->size = (uint64_t)st.st_size;
-    rc = hash_file(s);
-    if (rc != 0) {
-        cli_complain("%s: %s", name, err_text(rc));
-        return rc;
-    }
-    s->name = slash != NULL && slash[1] != '\0' ? slash + 1 : name;
-    return 1;
-}
-
 static void close_file(struct send *s)
 {
-    if (s->fd >= 0)
-        close(s->fd);
-    s->fd = -1;
+    s->progress.what = NULL;
+    outgoing_free(s->file);
+    s->file = NULL;
 }
 
-static void offer(struct send *s)
+static void on_prepared(void *arg, int why)
 {
+    struct send *s = arg;
+    const char *name = outgoing_name(s->file);
+    bool is_stdin = strcmp(s->session.cli->args[s->arg - 1], "-") == 0;
     struct parcel p = {.type = PARCEL_OFFER,
-                       .id = ++s->id,
-                       .number = s->size,
-                       .bytes = (const uint8_t *)s->name,
-                       .len = strnlen(s->name, PARCEL_NAME_MAX)};
+                       .number = outgoing_size(s->file),
+                       .bytes = (const uint8_t *)name,
+                       .len = strnlen(name, PARCEL_NAME_MAX)};
 
-    memcpy(p.hash, s->hash, sizeof(p.hash));
+    progress_hide(&s->progress);
+    if (s->state != SEND_PREPARING)
+        return;
+    if (why != 0) {
+        cli_complain("%s: %s", is_stdin ? "standard input" : name,
+                     why == -EIO ? "it cannot be read, or has become shorter" : err_text(why));
+        fail(s, CLI_FAILURE);
+        return;
+    }
+    memcpy(p.hash, outgoing_hash(s->file), sizeof(p.hash));
+    p.id = ++s->id;
     s->state = SEND_OFFERED;
     put_parcel(s, &p);
 }
@@ -208,16 +173,19 @@ static void on_pump(void *arg)
 {
     struct send *s = arg;
     uint8_t bytes[CHUNK_BYTES];
-    struct parcel end = {.type = PARCEL_END, .id = s->id, .number = s->size};
+    uint64_t size = s->file != NULL ? outgoing_size(s->file) : 0;
+    struct parcel end = {.type = PARCEL_END, .id = s->id, .number = size};
 
-    for (int i = 0; i < 16 && s->state == SEND_SENDING && s->at < s->size; i++) {
-        ssize_t n;
+    for (int i = 0; i < 16 && s->state == SEND_SENDING && s->at < size; i++) {
+        int n;
 
         if (pipe_room(s->pipe) < CHUNK_BYTES)
             return; /* `room' will come */
-        n = pread(s->fd, bytes, sizeof(bytes), (off_t)s->at);
-        if (n <= 0 || (uint64_t)n > s->size - s->at) {
-            cli_complain("%s: it has changed while it was sent", s->name);
+        n = outgoing_read(s->file, s->at, bytes, sizeof(bytes));
+        if (n <= 0) {
+            progress_hide(&s->progress);
+            cli_complain("%s: it has changed while it was sent; send it again",
+                         outgoing_name(s->file));
             fail(s, CLI_FAILURE);
             return;
         }
@@ -230,48 +198,44 @@ static void on_pump(void *arg)
     }
     if (s->state != SEND_SENDING)
         return;
-    if (s->at < s->size) {
+    if (s->at < size) {
         defer_next(s->session.loop, &s->pump);
         return;
     }
-    memcpy(end.hash, s->hash, sizeof(end.hash));
+    memcpy(end.hash, outgoing_hash(s->file), sizeof(end.hash));
     s->state = SEND_ENDED;
     put_parcel(s, &end);
 }
 
-static void show_progress(struct send *s)
+static uint64_t confirmed_bytes(const struct send *s)
 {
     size_t queued = pipe_queued(s->pipe);
 
-    if (s->state == SEND_SENDING || s->state == SEND_ENDED)
-        turn_progress_tell(&s->progress, s->at > queued ? s->at - queued : 0,
-                           loop_now(s->session.loop));
-}
-
-static void print_json(json_t *object)
-{
-    char *text = json_dumps(object, JSON_COMPACT);
-
-    printf("%s\n", text != NULL ? text : "{}");
-    free(text);
-    json_decref(object);
+    return s->at > queued ? s->at - queued : 0;
 }
 
 static void file_done(struct send *s)
 {
-    uint64_t us = loop_now(s->session.loop) - s->start_us;
+    uint64_t us = loop_now(s->session.loop) - s->start_us, size = outgoing_size(s->file);
+    const uint8_t *name = (const uint8_t *)outgoing_name(s->file);
+    size_t len = strlen(outgoing_name(s->file));
     char hash[2 * PARCEL_HASH_BYTES + 1], rate[32];
 
-    turn_progress_end(&s->progress);
+    progress_hide(&s->progress);
     for (int i = 0; i < PARCEL_HASH_BYTES; i++)
-        snprintf(hash + 2 * i, 3, "%02x", s->hash[i]);
-    if (s->json)
-        print_json(json_pack("{s:s, s:s, s:I, s:I, s:f, s:s}", "event", "sent", "name", s->name,
-                             "bytes", (json_int_t)s->size, "resumed", (json_int_t)s->resumed,
-                             "seconds", (double)us / 1e6, "sha256", hash));
-    else
-        printf("sent: %s, %llu bytes, %s, sha256 %s\n", s->name, (unsigned long long)s->size,
-               turn_rate(s->size - s->resumed, us, rate), hash);
+        snprintf(hash + 2 * i, 3, "%02x", outgoing_hash(s->file)[i]);
+    if (s->json) {
+        json_t *event = json_pack("{s:s, s:I, s:I, s:f, s:s}", "event", "sent", "bytes",
+                                  (json_int_t)size, "resumed", (json_int_t)s->resumed, "seconds",
+                                  (double)us / 1e6, "sha256", hash);
+        text_set_json(event, "name", name, len);
+        text_print_json(event);
+    } else {
+        printf("sent: ");
+        text_print(stdout, name, len);
+        printf(", %llu bytes, %s, sha256 %s\n", (unsigned long long)size,
+               progress_rate(size - s->resumed, us, rate), hash);
+    }
     fflush(stdout);
     close_file(s);
     s->state = SEND_NEXT;
@@ -299,44 +263,59 @@ static void send_lines(struct send *s)
     s->line_len -= begin;
 }
 
-static void on_input(evutil_socket_t fd, short what, void *arg)
+static void on_input(void *arg, const uint8_t *bytes, size_t len, int why)
 {
     struct send *s = arg;
-    ssize_t n = read((int)fd, s->line + s->line_len, LINE_MAX_BYTES - s->line_len);
 
-    (void)what;
-    if (n < 0 && (errno == EINTR || errno == EAGAIN))
-        return;
-    s->line_len += n > 0 ? (size_t)n : 0;
-    s->input_over = n <= 0;
-    send_lines(s);
-    if (s->input_over) {
-        if (s->input != NULL)
-            event_del(s->input);
+    s->input_over = len == 0;
+    while (len > 0) {
+        size_t part = LINE_MAX_BYTES - s->line_len;
+
+        if (part > len)
+            part = len;
+        memcpy(s->line + s->line_len, bytes, part);
+        s->line_len += part;
+        bytes += part;
+        len -= part;
+        send_lines(s);
+    }
+    if (why != 0) {
+        cli_complain("standard input: %s", err_text(why));
+        fail(s, CLI_FAILURE);
+    } else if (s->input_over) {
+        send_lines(s);
         advance(s);
-    } else if (s->input != NULL && pipe_room(s->pipe) == 0) {
-        event_del(s->input); /* until there is room */
+    } else if (pipe_room(s->pipe) == 0) {
+        input_pause(s->input); /* until there is room */
     }
 }
 
 static int input_begin(struct send *s)
 {
+    if (s->input_tried) /* we are up again, at another server */
+        return 0;
+    s->input_tried = true;
     s->line = malloc(LINE_MAX_BYTES);
     if (s->line == NULL)
         return -ENOMEM;
     if (isatty(STDIN_FILENO))
         fprintf(stderr, "Each line is a message; end with Ctrl-D.\n");
-    s->input =
-        event_new(loop_base(s->session.loop), STDIN_FILENO, EV_READ | EV_PERSIST, on_input, s);
-    if (s->input != NULL && event_add(s->input, NULL) == 0)
-        return 0;
-    /* A regular file cannot be waited for, nor does it have to be. */
-    if (s->input != NULL)
-        event_free(s->input);
-    s->input = NULL;
-    while (!s->input_over && s->state != SEND_OVER)
-        on_input(STDIN_FILENO, EV_READ, s);
-    return 0;
+    s->input = input_new(s->session.loop, STDIN_FILENO, on_input, s);
+    return s->input != NULL ? 0 : -ENOMEM;
+}
+
+/* What came of the messages. */
+static void messages_done(const struct send *s)
+{
+    if (s->json && s->messages > 0)
+        text_print_json(json_pack("{s:s, s:I, s:b}", "event", "sent", "messages",
+                                  (json_int_t)s->messages, "confirmed", !s->plain));
+    else if (s->messages > 0)
+        printf("sent: %llu message%s%s\n", (unsigned long long)s->messages,
+               s->messages == 1 ? "" : "s", s->plain ? ", whether they arrived is not known" : "");
+    else if (s->session.cli->arg_count <= 1)
+        cli_complain("standard input was empty: nothing was sent");
+    fflush(stdout);
 }
 
 /* --- One after the other --- */
@@ -345,9 +324,44 @@ static void finish(struct send *s)
 {
     if (s->closing || (!s->plain && s->unconfirmed))
         return;
+    messages_done(s);
     s->closing = true;
     s->state = SEND_OVER;
     pipe_close(s->pipe);
+}
+
+/* An argument that was meant as a file, perhaps. */
+static void send_word(struct send *s, const char *word)
+{
+    if (!s->plain && !cli_has(s->session.cli, "text") && strchr(word, '.') != NULL &&
+        strpbrk(word, " \n") == NULL)
+        cli_complain("there is no file %s; it is sent as a message", word);
+    put_message(s, word, strlen(word));
+}
+
+static void send_argument(struct send *s, const char *arg)
+{
+    bool is_word = strcmp(arg, "-") != 0 && (s->plain || cli_has(s->session.cli, "text"));
+
+    if (s->plain && !is_word) {
+        cli_complain("--plain sends single messages, no files");
+        fail(s, CLI_USAGE);
+        return;
+    }
+    switch (is_word ? OUTGOING_NONE : outgoing_open(s->session.loop, arg, &s->file)) {
+    case OUTGOING_NONE:
+        send_word(s, arg);
+        break;
+    case OUTGOING_FAILED:
+        fail(s, CLI_FAILURE);
+        break;
+    case OUTGOING_FILE:
+        s->state = SEND_PREPARING;
+        progress_begin(&s->progress, outgoing_name(s->file), outgoing_size(s->file), 0,
+                       loop_now(s->session.loop));
+        outgoing_prepare(s->file, on_prepared, s);
+        break;
+    }
 }
 
 /* What comes next, if it is time for it. */
@@ -355,56 +369,70 @@ static void advance(struct send *s)
 {
     struct cli *cli = s->session.cli;
 
-    while (s->state == SEND_NEXT && s->arg < cli->arg_count) {
-        const char *arg = cli->args[s->arg++];
-        int is_file = s->plain && strcmp(arg, "-") != 0 ? 0 : open_file(s, arg);
-
-        if (is_file < 0) {
-            fail(s, CLI_FAILURE);
-            return;
-        }
-        if (is_file == 1 && s->plain) {
-            cli_complain("--plain sends single messages, no files");
-            fail(s, CLI_USAGE);
-        } else if (is_file == 1) {
-            offer(s);
-        } else {
-            put_message(s, arg, strlen(arg));
-        }
-    }
+    while (s->state == SEND_NEXT && s->arg < cli->arg_count)
+        send_argument(s, cli->args[s->arg++]);
     if (s->state == SEND_NEXT && (cli->arg_count > 1 || s->input_over))
         finish(s);
+}
+
+static void on_accepted(struct send *s, uint64_t offset)
+{
+    uint64_t size = outgoing_size(s->file);
+
+    s->state = SEND_SENDING;
+    s->at = s->resumed = offset;
+    s->start_us = loop_now(s->session.loop);
+    progress_hide(&s->progress);
+    progress_begin(&s->progress, outgoing_name(s->file), size, s->at, s->start_us);
+    if (s->resumed > 0) {
+        text_print(stderr, (const uint8_t *)outgoing_name(s->file), strlen(outgoing_name(s->file)));
+        fprintf(stderr, ": the listener has %llu bytes of it already\n",
+                (unsigned long long)s->resumed);
+    }
+    defer_soon(s->session.loop, &s->pump);
+}
+
+static void take_text(struct send *s, const uint8_t *text, size_t len)
+{
+    progress_hide(&s->progress);
+    text_print(stdout, text, len);
+    putchar('\n');
+    fflush(stdout);
 }
 
 static void take_parcel(struct send *s, const struct parcel *p)
 {
     if (p->type == PARCEL_TEXT) {
-        turn_print_text(p->bytes, p->len);
-        printf("\n");
-        fflush(stdout);
+        take_text(s, p->bytes, p->len);
         return;
     }
     if (p->id != s->id)
         return;
-    if (p->type == PARCEL_ACCEPT && s->state == SEND_OFFERED && p->number <= s->size) {
-        s->state = SEND_SENDING;
-        s->at = s->resumed = p->number;
-        s->start_us = loop_now(s->session.loop);
-        turn_progress_begin(&s->progress, s->name, s->size, s->at, s->start_us);
-        if (s->resumed > 0)
-            fprintf(stderr, "%s: the listener has %llu bytes of it already\n", s->name,
-                    (unsigned long long)s->resumed);
-        defer_soon(s->session.loop, &s->pump);
-    } else if (p->type == PARCEL_REFUSE && s->state != SEND_NEXT) {
-        turn_progress_end(&s->progress);
+    if (p->type == PARCEL_ACCEPT && s->state == SEND_OFFERED &&
+        p->number <= outgoing_size(s->file)) {
+        on_accepted(s, p->number);
+    } else if (p->type == PARCEL_WAIT && s->state == SEND_OFFERED) {
+        progress_note(&s->progress, p->number, "the listener looks at what it has",
+                      loop_now(s->session.loop));
+    } else if (p->type == PARCEL_REFUSE && s->file != NULL) {
+        progress_hide(&s->progress);
         fputs("adit: refused: ", stderr);
-        for (size_t i = 0; i < p->len; i++)
-            fputc(p->bytes[i] >= 0x20 && p->bytes[i] < 0x7F ? p->bytes[i] : '?', stderr);
+        text_print(stderr, p->bytes, p->len);
         fputc('\n', stderr);
         fail(s, CLI_FAILURE);
     } else if (p->type == PARCEL_DONE && s->state == SEND_ENDED) {
         file_done(s);
     }
+}
+
+static void heard(struct send *s)
+{
+    s->heard_us = loop_now(s->session.loop);
+    if (s->quiet_told && s->state != SEND_OVER) {
+        progress_hide(&s->progress);
+        fprintf(stderr, "adit: the listener answers again\n");
+    }
+    s->quiet_told = false;
 }
 
 static void on_message(struct pipe *pipe, const struct slice *data, const struct addr *from,
@@ -415,11 +443,10 @@ static void on_message(struct pipe *pipe, const struct slice *data, const struct
 
     (void)pipe;
     if (s->plain) {
-        turn_print_text(data->data, data->len);
-        printf("\n");
-        fflush(stdout);
+        take_text(s, data->data, data->len);
     } else if (addr_equal(from, &s->to) && s->state != SEND_OVER &&
                parcel_parse(data->data, data->len, &parcel) > 0) {
+        heard(s);
         take_parcel(s, &parcel);
     }
 }
@@ -443,18 +470,52 @@ static void tell_hint(const struct send *s)
 static void on_patience(void *arg)
 {
     struct send *s = arg;
-    uint64_t waited = loop_now(s->session.loop) - s->start_us;
+    uint64_t waited = loop_now(s->session.loop) - s->first_us;
 
     if (s->joined || s->state == SEND_OVER)
         return;
+    progress_hide(&s->progress);
     if (s->plain) {
         cli_complain("the server does not answer");
         fail(s, CLI_FAILURE);
     } else if (waited < ANSWER_US) {
         tell_hint(s);
-        timer_set(s->session.loop, &s->patience, s->start_us + ANSWER_US);
+        timer_set(s->session.loop, &s->patience, s->first_us + ANSWER_US);
     } else {
         cli_complain("no answer; given up");
+        fail(s, CLI_FAILURE);
+    }
+}
+
+static bool is_waiting(const struct send *s)
+{
+    return s->joined && (s->unconfirmed || s->state == SEND_OFFERED || s->state == SEND_SENDING ||
+                         s->state == SEND_ENDED);
+}
+
+static void on_tick(void *arg)
+{
+    struct send *s = arg;
+    uint64_t now = loop_now(s->session.loop), quiet = now - s->heard_us;
+
+    if (s->state == SEND_OVER)
+        return;
+    timer_set_in(s->session.loop, &s->tick, SEC_US);
+    if (s->state == SEND_PREPARING) {
+        progress_note(&s->progress, outgoing_prepared(s->file), "reading it", now);
+        return;
+    }
+    if (!is_waiting(s) || quiet < QUIET_US)
+        return;
+    if (!s->quiet_told) {
+        progress_hide(&s->progress);
+        fprintf(stderr, "adit: the listener has not answered for %llu s; waiting for it\n",
+                (unsigned long long)(quiet / SEC_US));
+        s->quiet_told = true;
+    }
+    if (quiet >= GONE_US) {
+        progress_hide(&s->progress);
+        cli_complain("the listener does not answer any more; given up%s", resume_text(s));
         fail(s, CLI_FAILURE);
     }
 }
@@ -464,8 +525,7 @@ static void on_up(struct pipe *pipe, void *arg)
     struct send *s = arg;
 
     (void)pipe;
-    s->start_us = loop_now(s->session.loop);
-    timer_set_in(s->session.loop, &s->patience, s->plain ? PLAIN_US : HINT_US);
+    on_tick(s);
     if (s->session.cli->arg_count > 1)
         advance(s);
     else if (input_begin(s) != 0)
@@ -477,11 +537,15 @@ static void on_room(struct pipe *pipe, void *arg)
     struct send *s = arg;
 
     (void)pipe;
-    show_progress(s);
+    if (s->state == SEND_OVER)
+        return;
+    heard(s);
+    if (s->state == SEND_SENDING || s->state == SEND_ENDED)
+        progress_tell(&s->progress, confirmed_bytes(s), s->heard_us);
     if (s->state == SEND_SENDING)
         defer_soon(s->session.loop, &s->pump);
     if (s->input != NULL && !s->input_over && pipe_room(s->pipe) > 0)
-        event_add(s->input, NULL);
+        input_resume(s->input);
 }
 
 static void on_end(struct pipe *pipe, int why, void *arg)
@@ -507,6 +571,7 @@ static void on_peer(struct pipe *pipe, const struct addr *peer, const struct tur
         s->joined = s->joined || s->plain;
         return;
     }
+    progress_hide(&s->progress);
     cli_complain("%s", report->text);
     fail(s, CLI_FAILURE);
 }
@@ -526,8 +591,9 @@ static void on_trouble(struct pipe *pipe, size_t server, const struct turn_repor
     struct send *s = arg;
 
     (void)pipe, (void)server;
-    turn_progress_end(&s->progress);
+    progress_hide(&s->progress);
     cli_complain("%s", report->text);
+    turn_session_remedy(report);
     s->session.told = true;
 }
 
@@ -537,7 +603,10 @@ static void on_joined(struct pipe *pipe, const struct addr *peer, bool again, vo
 
     (void)pipe, (void)peer;
     s->joined = true;
-    if (again && s->state != SEND_NEXT && s->state != SEND_OVER) {
+    if (s->state != SEND_OVER)
+        heard(s);
+    if (again && (s->state == SEND_OFFERED || s->state == SEND_SENDING || s->state == SEND_ENDED)) {
+        progress_hide(&s->progress);
         cli_complain("the listener was started again; send the file once more, and it goes on");
         fail(s, CLI_FAILURE);
     }
@@ -549,6 +618,9 @@ static void on_confirmed(struct pipe *pipe, const struct addr *peer, void *arg)
 
     (void)pipe, (void)peer;
     s->unconfirmed = false;
+    if (s->state == SEND_OVER)
+        return;
+    heard(s);
     advance(s);
 }
 
@@ -557,19 +629,22 @@ static void on_lost(struct pipe *pipe, const struct addr *peer, size_t bytes, vo
     struct send *s = arg;
 
     (void)pipe, (void)peer;
-    if (s->state == SEND_OVER || (s->state == SEND_NEXT && bytes == 0))
+    if (s->state == SEND_OVER || (!is_waiting(s) && bytes == 0))
         return;
-    turn_progress_end(&s->progress);
-    cli_complain("the listener is gone%s", s->state == SEND_NEXT
-                                               ? ""
-                                               : "; it keeps what it has of the file, and goes on "
-                                                 "when that is sent again");
+    progress_hide(&s->progress);
+    cli_complain("the listener is gone%s", resume_text(s));
     fail(s, CLI_FAILURE);
 }
 
 static void on_stop(void *arg)
 {
-    fail(arg, CLI_FAILURE);
+    struct send *s = arg;
+
+    progress_hide(&s->progress);
+    if (s->joined && is_waiting(s))
+        cli_complain("interrupted%s",
+                     s->file != NULL ? resume_text(s) : "; the last messages may not have arrived");
+    fail(s, CLI_FAILURE);
 }
 
 /* --- */
@@ -622,6 +697,7 @@ static int send_open(struct send *s)
         return CLI_FAILURE;
     }
     timer_init(&s->patience, on_patience, s);
+    timer_init(&s->tick, on_tick, s);
     defer_init(&s->pump, on_pump, s);
     turn_pipe_set_events(s->below, &turn_events, s);
     if (!s->plain)
@@ -637,7 +713,6 @@ int turn_send_run(struct cli *cli)
 {
     struct send s = {.json = cli_has(cli, "json"),
                      .plain = cli_has(cli, "plain"),
-                     .fd = -1,
                      .arg = 1,
                      .session = {.cli = cli}};
     int code = choose_peer(&s);
@@ -649,10 +724,9 @@ int turn_send_run(struct cli *cli)
         code = send_open(&s);
     if (code == 0)
         code = turn_session_run(&s.session);
-    turn_progress_end(&s.progress);
+    progress_hide(&s.progress);
     close_file(&s);
-    if (s.input != NULL)
-        event_free(s.input);
+    input_free(s.input);
     free(s.line);
     turn_session_close(&s.session);
     return code;

@@ -11,21 +11,18 @@
  */
 #include "cli/turn_session.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <termios.h>
-#include <unistd.h>
 
+#include "cli/turn_password.h"
 #include "crypto/tls_client.h"
 #include "egress/resolve.h"
 
 #define CLOSING_TURNS 10
-#define PROGRESS_US   (200 * MS_US)
 
 /* --- Who we are --- */
 
@@ -34,29 +31,6 @@ struct turn_secrets {
     char *profile_user, *profile_password, *profile_secret; /* of the profile */
     struct tls_authority *authority;
 };
-
-static char *password_ask(const char *user)
-{
-    struct termios old, quiet;
-    char *line = NULL;
-    size_t size = 0;
-
-    if (!isatty(STDIN_FILENO) || tcgetattr(STDIN_FILENO, &old) != 0)
-        return NULL;
-    fprintf(stderr, "password of %s: ", user);
-    quiet = old;
-    quiet.c_lflag &= ~(tcflag_t)ECHO;
-    tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet);
-    ssize_t len = getline(&line, &size, stdin);
-    tcsetattr(STDIN_FILENO, TCSAFLUSH, &old);
-    fputc('\n', stderr);
-    if (len <= 0) {
-        free(line);
-        return NULL;
-    }
-    line[strcspn(line, "\r\n")] = '\0';
-    return line;
-}
 
 static char *copy_of(const char *text)
 {
@@ -111,6 +85,25 @@ static void secrets_free(struct turn_secrets *s)
     free(s->profile_user);
     tls_authority_free(s->authority);
     free(s);
+}
+
+/* The password of a user that has none: of the command line, or, if its servers are used, of the
+ * profile. 0 or CLI_USAGE, told. */
+static int ask_password(struct turn_secrets *s, bool is_profile_used)
+{
+    const char *user = s->user == NULL && is_profile_used ? s->profile_user : s->user;
+    char **password = user == s->user ? &s->password : &s->profile_password;
+
+    if (user == NULL || s->password != NULL || s->secret != NULL || s->profile_password != NULL ||
+        s->profile_secret != NULL)
+        return 0;
+    *password = password_ask(user);
+    if (*password != NULL)
+        return 0;
+    cli_complain("there is no password for %.60s: give a file with it (--password-file), or set "
+                 "ADIT_TURN_PASSWORD",
+                 user);
+    return CLI_USAGE;
 }
 
 /* Options are stronger than the profile, which is only for its own servers. */
@@ -228,6 +221,7 @@ static int add_server(struct turn_session *s, const char *text, bool in_profile)
     }
     server->server.is_turn = true;
     server->login = login_of(s->secrets, in_profile);
+    server->leg.pipe.no_offload = !s->cli->config->nat.udp_offload;
     server->leg.resolver = (struct stun_resolver){names_start, names_cancel, s->names};
     server->leg.authority = s->secrets->authority;
     s->texts[s->count++] = text;
@@ -336,9 +330,9 @@ int turn_session_open(struct turn_session *s, struct cli *cli, char *const *serv
         cli_complain("%s", why);
         return CLI_FAILURE;
     }
-    if (s->secrets->user != NULL && s->secrets->password == NULL && s->secrets->secret == NULL)
-        s->secrets->password = password_ask(s->secrets->user);
-    code = loop_begin(s);
+    code = ask_password(s->secrets, count == 0 && !cli_has(cli, "server"));
+    if (code == 0)
+        code = loop_begin(s);
     return code == 0 ? choose_servers(s, profile, servers, count) : code;
 }
 
@@ -403,10 +397,19 @@ void turn_session_watch(struct turn_session *s, struct pipe *below)
 
 /* --- Small things --- */
 
+void turn_session_remedy(const struct turn_report *report)
+{
+    if (report->trouble == TURN_NO_LOGIN)
+        cli_complain("give them by --user with --password-file (or ADIT_TURN_PASSWORD), or by "
+                     "--secret-file");
+}
+
 int turn_session_family(const struct cli *cli, struct turn_request *request)
 {
     const char *text = cli_value(cli, "family");
+    const struct config_turn *profile = choose_profile(cli);
 
+    request->renew_s = profile != NULL ? (uint32_t)(profile->renew_us / SEC_US) : 0;
     if (text == NULL)
         return 0;
     if (strcmp(text, "4") == 0) {
@@ -420,65 +423,4 @@ int turn_session_family(const struct cli *cli, struct turn_request *request)
         return CLI_USAGE;
     }
     return 0;
-}
-
-void turn_print_text(const uint8_t *text, size_t len)
-{
-    bool is_terminal = isatty(STDOUT_FILENO);
-
-    for (size_t i = 0; i < len; i++) {
-        /* C1 controls come as 0xC2 0x80 to 0x9F. */
-        bool c1 = text[i] == 0xC2 && i + 1 < len && text[i + 1] >= 0x80 && text[i + 1] <= 0x9F;
-
-        if (is_terminal &&
-            ((text[i] < 0x20 && text[i] != '\t' && text[i] != '\n') || text[i] == 0x7F || c1))
-            printf("\\x%02x", text[i]);
-        else
-            putchar(text[i]);
-    }
-}
-
-const char *turn_rate(uint64_t bytes, uint64_t us, char buf[32])
-{
-    double rate = (double)bytes / ((double)(us > 0 ? us : 1) / 1e6);
-
-    if (rate >= 1e6)
-        snprintf(buf, 32, "%.1f MB/s", rate / 1e6);
-    else
-        snprintf(buf, 32, "%.1f kB/s", rate / 1e3);
-    return buf;
-}
-
-void turn_progress_begin(struct turn_progress *p, const char *what, uint64_t total, uint64_t at,
-                         uint64_t now_us)
-{
-    *p = (struct turn_progress){.what = what,
-                                .total = total,
-                                .start_at = at,
-                                .start_us = now_us,
-                                .shown = isatty(STDERR_FILENO)};
-}
-
-void turn_progress_tell(struct turn_progress *p, uint64_t at, uint64_t now_us)
-{
-    char rate[32];
-    double part, left;
-
-    if (!p->shown || now_us - p->told_us < PROGRESS_US)
-        return;
-    p->told_us = now_us;
-    part = p->total > 0 ? (double)at / (double)p->total : 1;
-    left = at > p->start_at ? (double)(p->total - at) / (double)(at - p->start_at) *
-                                  (double)(now_us - p->start_us) / 1e6
-                            : 0;
-    fprintf(stderr, "\r%.60s: %3.0f %%, %.1f of %.1f MB, %s, %.0f s left\033[K", p->what,
-            part * 100, (double)at / 1e6, (double)p->total / 1e6,
-            turn_rate(at - p->start_at, now_us - p->start_us, rate), left);
-}
-
-void turn_progress_end(struct turn_progress *p)
-{
-    if (p->shown && p->told_us != 0)
-        fprintf(stderr, "\r\033[K");
-    p->shown = false;
 }

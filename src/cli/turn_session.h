@@ -42,24 +42,10 @@ void turn_session_complain(struct turn_session *session, const char *text);
 /* Has the end of a TURN pipe told in words, where nobody asked for it. */
 void turn_session_watch(struct turn_session *session, struct pipe *below);
 
-/* What --family asks of a server. 0 or CLI_USAGE, told. */
+/* What --family and the profile ask of a server. 0 or CLI_USAGE, told. */
 int turn_session_family(const struct cli *cli, struct turn_request *request);
-/* Text from elsewhere, as a terminal may have it: control characters are escaped when standard
- * output is one. */
-void turn_print_text(const uint8_t *text, size_t len);
-
-/* Progress on standard error, where that is a terminal. */
-struct turn_progress {
-    const char *what;
-    uint64_t total, start_at, start_us, told_us; /* total UINT64_MAX: not known */
-    bool shown;
-};
-void turn_progress_begin(struct turn_progress *progress, const char *what, uint64_t total,
-                         uint64_t at, uint64_t now_us);
-void turn_progress_tell(struct turn_progress *progress, uint64_t at, uint64_t now_us);
-/* Clears the line. */
-void turn_progress_end(struct turn_progress *progress);
-/* "12.3 MB/s" */
-const char *turn_rate(uint64_t bytes, uint64_t us, char buf[32]);
+/* A second line to a complaint about a server: by which option that is mended. Nothing for what no
+ * option mends. */
+void turn_session_remedy(const struct turn_report *report);
 
 #endif

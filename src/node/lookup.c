@@ -21,6 +21,15 @@ struct node_lookup {
     struct addr addrs[2 * RESOLVE_ADDRS_MAX];
 };
 
+/* It was looked up here, not at an exit. */
+static const char *trouble_text(enum answer why)
+{
+    return why == ANSWER_NAME_FAILED
+               ? "this machine's resolver does not answer: is the network up, "
+                 "and its DNS server?"
+               : answer_text(why);
+}
+
 static void on_result(void *arg, int family, const struct addr *addrs, size_t count,
                       enum answer why)
 {
@@ -42,7 +51,7 @@ static void on_result(void *arg, int family, const struct addr *addrs, size_t co
     why = lookup->why;
     resolve_cancel(&lookup->lookup);
     free(lookup);
-    done(arg, found, total, total ? NULL : answer_text(why));
+    done(arg, found, total, total ? NULL : trouble_text(why));
 }
 
 static void *lookup_start(void *owner, const char *name, strategy_resolved_cb *done, void *arg)

@@ -15,7 +15,7 @@
 static void there_and_back(void **state)
 {
     (void)state;
-    for (int type = PARCEL_TEXT; type <= PARCEL_DONE; type++) {
+    for (int type = PARCEL_TEXT; type <= PARCEL_WAIT; type++) {
         struct parcel in = {.type = (enum parcel_type)type, .id = 0x01020304, .number = 1u << 30};
         bool has_rest = type == PARCEL_TEXT || type == PARCEL_OFFER || type == PARCEL_REFUSE ||
                         type == PARCEL_DATA;
@@ -51,7 +51,7 @@ static void there_and_back(void **state)
     struct parcel out;
 
     assert_int_equal(parcel_parse((const uint8_t *)"\0x", 2, &out), ADIT_EFORMAT);
-    assert_int_equal(parcel_parse((const uint8_t *)"\10x", 2, &out), ADIT_EFORMAT);
+    assert_int_equal(parcel_parse((const uint8_t *)"\11x", 2, &out), ADIT_EFORMAT);
 }
 
 static void names(void **state)
@@ -65,7 +65,9 @@ static void names(void **state)
                                            {"a/", "file"},
                                            {"", "file"},
                                            {"-rf", "_rf"},
-                                           {"a\nb\x1b[2J", "a_b_[2J"}};
+                                           {"a\nb\x1b[2J", "a_b_[2J"},
+                                           {"gpj\xe2\x80\xae.exe", "gpj_.exe"},
+                                           {"gr\xc3\xbc\xff\xc2\x9b\\", "gr\xc3\xbc___"}};
     char name[PARCEL_NAME_MAX + 1], longer[400];
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
@@ -75,6 +77,10 @@ static void names(void **state)
     memset(longer, 'n', sizeof(longer));
     parcel_safe_name((const uint8_t *)longer, sizeof(longer), name);
     assert_int_equal(strlen(name), 200);
+    for (size_t i = 0; i + 3 <= sizeof(longer); i += 3) /* never half a character */
+        memcpy(longer + i, "\xe6\x97\xa5", 3);
+    parcel_safe_name((const uint8_t *)longer, sizeof(longer), name);
+    assert_int_equal(strlen(name), 198);
 }
 
 int main(void)
