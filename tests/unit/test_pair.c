@@ -1,35 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* Theory of operation: pairs in virtual time: delay, rate, bound, cut, half-close, reset; and once
  * on a real loop. */
-#include "pipe_recorder.h"
+#include "pair_world.h"
 
-#include "pipe/pair.h"
-
-struct world {
-    struct loop *loop;
-    struct pipe *ends[2];
-    struct recorder heard[2];
-};
-
-static void world_make(struct world *world, const struct pair_options *options)
+static void assert_both_ended_well(const struct world *world)
 {
-    memset(world, 0, sizeof(*world));
-    world->loop = loop_new_virtual(1);
-    assert_int_equal(pair_new(world->loop, options, world->ends), 0);
-    for (int i = 0; i < 2; i++)
-        record(&world->heard[i], world->ends[i]);
-}
-
-static void world_free(struct world *world)
-{
-    for (int i = 0; i < 2; i++)
-        if (world->heard[i].pipe)
-            pipe_abort(world->heard[i].pipe, -ECANCELED);
-    run_dry(world->loop);
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
         assert_int_equal(world->heard[i].ends, 1);
-    loop_free(world->loop);
-    assert_int_equal(block_total_bytes(), 0);
+        assert_int_equal(world->heard[i].why, 0);
+    }
 }
 
 static void what_is_written_is_received(void **state)
@@ -39,7 +18,7 @@ static void what_is_written_is_received(void **state)
     char buf[6] = "hello";
     struct addr local, remote, far;
 
-    world_make(&w, NULL);
+    world_new(&w, NULL);
     assert_true(pipe_is_up(w.ends[0]));
     assert_int_equal(pipe_send(w.ends[0], buf, 5, false), 0);
     memset(buf, 'x', sizeof(buf)); /* the caller's again */
@@ -63,14 +42,14 @@ static void delay_and_rate(void **state)
     static uint8_t bytes[100000];
     uint64_t start;
 
-    world_make(&w, &(struct pair_options){.delay_us = 5000});
+    world_new(&w, &(struct pair_options){.delay_us = 5000});
     start = loop_now(w.loop);
     write_text(w.ends[0], "x");
     run_dry(w.loop);
     assert_int_equal(w.heard[1].at, start + 5000);
     world_free(&w);
 
-    world_make(&w, &(struct pair_options){.delay_us = 5000, .rate = 1000000});
+    world_new(&w, &(struct pair_options){.delay_us = 5000, .rate = 1000000});
     start = loop_now(w.loop);
     pipe_send(w.ends[0], bytes, sizeof(bytes), false);
     assert_int_equal(pipe_queued(w.ends[0]), sizeof(bytes));
@@ -91,7 +70,7 @@ static void one_send_arrives_as_one_message(void **state)
     struct world w;
     static uint8_t bytes[BLOCK_BYTES];
 
-    world_make(&w, &(struct pair_options){.delay_us = 10, .rate = 10000000});
+    world_new(&w, &(struct pair_options){.delay_us = 10, .rate = 10000000});
     for (int i = 0; i < 5; i++)
         pipe_send(w.ends[0], bytes, sizeof(bytes), i < 4);
     pipe_send(w.ends[0], bytes, 1, false);
@@ -106,7 +85,7 @@ static void the_buffer_bounds_and_room_comes_back(void **state)
     struct world w;
     static uint8_t bytes[60000];
 
-    world_make(&w, &(struct pair_options){.buffer = 100000});
+    world_new(&w, &(struct pair_options){.buffer = 100000});
     assert_int_equal(pipe_room(w.ends[0]), 100000);
     pipe_pause(w.ends[1]);
     pipe_send(w.ends[0], bytes, sizeof(bytes), false);
@@ -131,7 +110,7 @@ static void messages_keep_boundaries_and_drop_beyond_the_buffer(void **state)
     struct world w;
     struct addr local;
 
-    world_make(&w, &(struct pair_options){.messages = true, .buffer = 250});
+    world_new(&w, &(struct pair_options){.messages = true, .buffer = 250});
     for (int i = 0; i < 5; i++) {
         char text[101];
         memset(text, 'a' + i, 100);
@@ -156,7 +135,7 @@ static void a_cut_stream_loses_nothing(void **state)
     struct world w;
     uint64_t start;
 
-    world_make(&w, &(struct pair_options){.delay_us = 1000, .buffer = 8});
+    world_new(&w, &(struct pair_options){.delay_us = 1000, .buffer = 8});
     start = loop_now(w.loop);
     write_text(w.ends[0], "one");
     loop_turn(w.loop, 400); /* in flight */
@@ -188,7 +167,7 @@ static void a_cut_message_pair_loses_what_is_in_flight(void **state)
     (void)state;
     struct world w;
 
-    world_make(&w, &(struct pair_options){.delay_us = 1000, .messages = true});
+    world_new(&w, &(struct pair_options){.delay_us = 1000, .messages = true});
     write_text(w.ends[0], "lost");
     pair_cut(w.ends[0], true);
     write_text(w.ends[0], "lost too");
@@ -204,7 +183,7 @@ static void half_close_both_ways_ends_both(void **state)
     (void)state;
     struct world w;
 
-    world_make(&w, &(struct pair_options){.delay_us = 100});
+    world_new(&w, &(struct pair_options){.delay_us = 100});
     write_text(w.ends[0], "request");
     pipe_shutdown(w.ends[0]);
     assert_int_equal(pipe_send(w.ends[0], "x", 1, false), ADIT_ECLOSED);
@@ -218,10 +197,7 @@ static void half_close_both_ways_ends_both(void **state)
     assert_string_equal(w.heard[1].text, "request");
     assert_string_equal(w.heard[0].text, "answer");
     assert_int_equal(w.heard[0].eofs, 1);
-    for (int i = 0; i < 2; i++) {
-        assert_int_equal(w.heard[i].ends, 1);
-        assert_int_equal(w.heard[i].why, 0);
-    }
+    assert_both_ended_well(&w);
     world_free(&w);
 }
 
@@ -230,7 +206,7 @@ static void close_delivers_what_was_written(void **state)
     (void)state;
     struct world w;
 
-    world_make(&w, &(struct pair_options){.delay_us = 100});
+    world_new(&w, &(struct pair_options){.delay_us = 100});
     write_text(w.ends[0], "last words");
     write_text(w.ends[1], "nobody hears this");
     pipe_close(w.ends[0]);
@@ -238,10 +214,7 @@ static void close_delivers_what_was_written(void **state)
     run_dry(w.loop);
     assert_string_equal(w.heard[1].text, "last words");
     assert_int_equal(w.heard[0].bytes, 0);
-    for (int i = 0; i < 2; i++) {
-        assert_int_equal(w.heard[i].ends, 1);
-        assert_int_equal(w.heard[i].why, 0);
-    }
+    assert_both_ended_well(&w);
     assert_int_equal(w.heard[1].eofs, 1);
     world_free(&w);
 }
@@ -251,7 +224,7 @@ static void abort_resets_the_other_even_when_paused(void **state)
     (void)state;
     struct world w;
 
-    world_make(&w, &(struct pair_options){.delay_us = 100, .rate = 100});
+    world_new(&w, &(struct pair_options){.delay_us = 100, .rate = 100});
     write_text(w.ends[0], "a long text that takes its time");
     pipe_pause(w.ends[1]);
     pipe_abort(w.ends[0], -ETIMEDOUT);
@@ -269,7 +242,7 @@ static void a_cut_hides_the_end_until_it_is_over(void **state)
     (void)state;
     struct world w;
 
-    world_make(&w, NULL);
+    world_new(&w, NULL);
     pair_cut(w.ends[0], true);
     pipe_abort(w.ends[0], -ECANCELED);
     for (int i = 0; i < 5; i++)
@@ -288,8 +261,8 @@ static void both_ends_export_the_same(void **state)
     struct world w, v;
     uint8_t a[32], b[32], c[32];
 
-    world_make(&w, NULL);
-    world_make(&v, NULL);
+    world_new(&w, NULL);
+    world_new(&v, NULL);
     assert_int_equal(pipe_exporter(w.ends[0], "label", "ctx", 3, a, 32), 0);
     assert_int_equal(pipe_exporter(w.ends[1], "label", "ctx", 3, b, 32), 0);
     assert_memory_equal(a, b, 32);

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Theory of operation: subscriptions on pairs in virtual time, and once on UDP: sources, queues,
  * full queues, waiting, ends. */
-#include "pipe_recorder.h"
-
-#include "pipe/pair.h"
+#include "pair_world.h"
 #include "pipe/subscribe.h"
 #include "pipe/udp.h"
 
@@ -41,30 +39,28 @@ static void on_received(struct subscription *sub, int why, struct slice *data,
         assert_int_equal(pipe_recv(sub, 0, on_received, arg), 0);
 }
 
-struct world {
-    struct loop *loop;
-    struct pipe *ends[2];
-    struct recorder heard[2];
-};
+static const struct pair_options messages = {.messages = true};
 
-static void world_make(struct world *world, bool messages)
+/* A pair, and a subscription to what end 1 receives; `got` is for its receiver. */
+static struct subscription *begin(struct world *world, const struct pair_options *options,
+                                  struct outcome *got)
 {
-    memset(world, 0, sizeof(*world));
-    world->loop = loop_new_virtual(1);
-    assert_int_equal(
-        pair_new(world->loop, &(struct pair_options){.messages = messages}, world->ends), 0);
-    for (int i = 0; i < 2; i++)
-        record(&world->heard[i], world->ends[i]);
+    world_new(world, options);
+    got->loop = world->loop;
+    return pipe_subscribe(world->ends[1], SUB_ALL, 0);
 }
 
-static void world_free(struct world *world)
+static void end(struct world *world, struct subscription *sub)
 {
-    for (int i = 0; i < 2; i++)
-        if (world->heard[i].pipe)
-            pipe_abort(world->heard[i].pipe, -ECANCELED);
+    pipe_unsubscribe(sub);
+    world_free(world);
+}
+
+/* Writes, and lets it arrive. */
+static void say(struct world *world, struct pipe *from, const char *text)
+{
+    write_text(from, text);
     run_dry(world->loop);
-    loop_free(world->loop);
-    assert_int_equal(block_total_bytes(), 0);
 }
 
 static void recv_waits_for_a_message(void **state)
@@ -73,9 +69,7 @@ static void recv_waits_for_a_message(void **state)
     struct world w;
     struct outcome got = {0};
 
-    world_make(&w, true);
-    got.loop = w.loop;
-    struct subscription *sub = pipe_subscribe(w.ends[1], SUB_ALL, 0);
+    struct subscription *sub = begin(&w, &messages, &got);
     assert_int_equal(pipe_recv(sub, SEC_US, on_received, &got), 0);
     assert_int_equal(pipe_recv(sub, SEC_US, on_received, &got), -EALREADY);
     write_text(w.ends[0], "Kept");
@@ -100,24 +94,20 @@ static void recv_times_out_and_may_be_tried_again(void **state)
     struct world w;
     struct outcome got = {0};
 
-    world_make(&w, true);
-    got.loop = w.loop;
-    struct subscription *sub = pipe_subscribe(w.ends[1], SUB_ALL, 0);
+    struct subscription *sub = begin(&w, &messages, &got);
     uint64_t start = loop_now(w.loop);
     pipe_recv(sub, 2 * SEC_US, on_received, &got);
     run_dry(w.loop);
     assert_int_equal(got.why, -ETIMEDOUT);
     assert_int_equal(got.at, start + 2 * SEC_US);
-    write_text(w.ends[0], "queued");
-    run_dry(w.loop);
+    say(&w, w.ends[0], "queued");
     assert_int_equal(got.calls, 1);
     pipe_recv(sub, SEC_US, on_received, &got);
     assert_int_equal(got.calls, 1);
     run_dry(w.loop);
     assert_int_equal(got.calls, 2);
     assert_string_equal(got.text, "queued");
-    pipe_unsubscribe(sub);
-    world_free(&w);
+    end(&w, sub);
 }
 
 static void recv_inside_the_callback_drains_the_queue(void **state)
@@ -126,9 +116,7 @@ static void recv_inside_the_callback_drains_the_queue(void **state)
     struct world w;
     struct outcome got = {.again = true};
 
-    world_make(&w, true);
-    got.loop = w.loop;
-    struct subscription *sub = pipe_subscribe(w.ends[1], SUB_ALL, 0);
+    struct subscription *sub = begin(&w, &messages, &got);
     for (int i = 0; i < 5; i++)
         write_text(w.ends[0], (const char *[]){"a", "b", "c", "d", "e"}[i]);
     run_dry(w.loop);
@@ -138,12 +126,10 @@ static void recv_inside_the_callback_drains_the_queue(void **state)
     assert_string_equal(got.text, "abcde");
     struct slice data;
     assert_int_equal(pipe_take(sub, &data, NULL), -EAGAIN);
-    write_text(w.ends[0], "f"); /* a receive is still waiting */
-    run_dry(w.loop);
+    say(&w, w.ends[0], "f"); /* a receive is still waiting */
     assert_string_equal(got.text, "abcdef");
     pipe_unsubscribe(sub); /* with one waiting: forgotten */
-    write_text(w.ends[0], "g");
-    run_dry(w.loop);
+    say(&w, w.ends[0], "g");
     assert_int_equal(got.calls, 6);
     world_free(&w);
 }
@@ -155,14 +141,12 @@ static void a_callback_may_unsubscribe(void **state)
         struct world w;
         struct outcome got = {.unsubscribes = true};
 
-        world_make(&w, true);
-        got.loop = w.loop;
-        struct subscription *sub = pipe_subscribe(w.ends[1], SUB_ALL, 0);
+        struct subscription *sub = begin(&w, &messages, &got);
         pipe_recv(sub, SEC_US, on_received, &got);
-        if (!timeout)
+        if (!timeout) {
             write_text(w.ends[0], "x");
-        if (!timeout)
             write_text(w.ends[0], "y");
+        }
         run_dry(w.loop);
         assert_int_equal(got.calls, 1);
         world_free(&w);
@@ -213,7 +197,7 @@ static void a_full_message_queue_drops_the_oldest(void **state)
     struct world w;
     struct slice data;
 
-    world_make(&w, true);
+    world_new(&w, &messages);
     struct subscription *small = pipe_subscribe(w.ends[1], SUB_ALL, 3),
                         *large = pipe_subscribe(w.ends[1], SUB_ALL, 0);
     for (int i = 0; i < SUBSCRIPTION_QUEUE_MAX + 5; i++) {
@@ -242,13 +226,11 @@ static void a_full_stream_queue_holds_the_stream(void **state)
     struct slice data;
     size_t total = 0, most = 0;
 
-    world_make(&w, false);
+    world_new(&w, NULL);
     struct subscription *slow = pipe_subscribe(w.ends[1], SUB_ALL, 3),
                         *quick = pipe_subscribe(w.ends[1], SUB_ALL, 100);
-    for (int i = 0; i < 20; i++) {
-        write_text(w.ends[0], "slice");
-        run_dry(w.loop);
-    }
+    for (int i = 0; i < 20; i++)
+        say(&w, w.ends[0], "slice");
     assert_int_equal(subscription_queued(slow), 3);
     assert_int_equal(subscription_queued(quick), 3);
     pipe_shutdown(w.ends[0]);
@@ -272,10 +254,8 @@ static void a_full_stream_queue_holds_the_stream(void **state)
     assert_int_equal(subscription_queued(quick), 20);
     pipe_unsubscribe(slow);
     struct subscription *blocking = pipe_subscribe(w.ends[0], SUB_ALL, 1);
-    write_text(w.ends[1], "1");
-    run_dry(w.loop);
-    write_text(w.ends[1], "2");
-    run_dry(w.loop);
+    say(&w, w.ends[1], "1");
+    say(&w, w.ends[1], "2");
     assert_int_equal(w.heard[0].bytes, 1);
     pipe_unsubscribe(blocking); /* who leaves lets go */
     run_dry(w.loop);
@@ -291,11 +271,8 @@ static void eof_and_end_come_after_what_is_queued(void **state)
         struct world w;
         struct outcome got = {.again = true};
 
-        world_make(&w, false);
-        got.loop = w.loop;
-        struct subscription *sub = pipe_subscribe(w.ends[1], SUB_ALL, 0);
-        write_text(w.ends[0], "last");
-        run_dry(w.loop);
+        struct subscription *sub = begin(&w, NULL, &got);
+        say(&w, w.ends[0], "last");
         if (hard)
             pipe_abort(w.ends[0], -EIO);
         else
@@ -311,8 +288,7 @@ static void eof_and_end_come_after_what_is_queued(void **state)
         pipe_recv(sub, 0, on_received, &got); /* and says so again */
         run_dry(w.loop);
         assert_int_equal(got.calls, 3);
-        pipe_unsubscribe(sub);
-        world_free(&w);
+        end(&w, sub);
     }
 }
 
@@ -322,17 +298,14 @@ static void the_end_wakes_a_waiting_receiver(void **state)
     struct world w;
     struct outcome got = {0};
 
-    world_make(&w, true);
-    got.loop = w.loop;
-    struct subscription *sub = pipe_subscribe(w.ends[1], SUB_ALL, 0);
+    struct subscription *sub = begin(&w, &messages, &got);
     pipe_recv(sub, 0, on_received, &got);
     pipe_abort(w.ends[1], -ECANCELED);
     assert_null(pipe_subscribe(w.ends[1], SUB_ALL, 0));
     assert_int_equal(errno, EPIPE);
     run_dry(w.loop);
     assert_int_equal(got.why, -ECANCELED);
-    pipe_unsubscribe(sub);
-    world_free(&w);
+    end(&w, sub);
 }
 
 static void subscriptions_are_bounded(void **state)
@@ -341,7 +314,7 @@ static void subscriptions_are_bounded(void **state)
     struct world w;
     struct subscription *subs[SUBSCRIPTIONS_MAX];
 
-    world_make(&w, true);
+    world_new(&w, &messages);
     for (int i = 0; i < SUBSCRIPTIONS_MAX; i++)
         assert_non_null(subs[i] = pipe_subscribe(w.ends[0], SUB_ALL, 0));
     assert_null(pipe_subscribe(w.ends[0], SUB_ALL, 0));
