@@ -19,8 +19,9 @@ libadit_a_SOURCES += \
 check_PROGRAMS += tests/unit/test-stun tests/unit/test-stun-integrity tests/unit/test-stun-words \
 	tests/unit/test-stun-transaction tests/unit/test-stun-leg tests/unit/test-stun-client
 tests_unit_test_stun_SOURCES = tests/unit/test_stun.c tests/unit/stun_vectors.h
+coturn = tests/unit/coturn.c tests/unit/coturn.h
 tests_unit_test_stun_client_SOURCES = tests/unit/test_stun_client.c tests/unit/tls_server.h \
-	tests/unit/pipe_recorder.h tests/unit/stun_coturn.h
+	tests/unit/pipe_recorder.h $(coturn)
 tests_unit_test_stun_integrity_SOURCES = tests/unit/test_stun_integrity.c tests/unit/stun_vectors.h
 tests_unit_test_stun_leg_SOURCES = tests/unit/test_stun_leg.c tests/unit/tls_server.h \
 	tests/unit/pipe_recorder.h
@@ -46,7 +47,10 @@ libadit_a_SOURCES += \
 
 check_PROGRAMS += tests/unit/test-turn-coturn
 tests_unit_test_turn_coturn_SOURCES = tests/unit/test_turn_coturn.c tests/unit/turn_coturn.h \
-	tests/unit/pipe_recorder.h
+	tests/unit/turn_told.h tests/unit/pipe_recorder.h $(coturn)
+check_PROGRAMS += tests/unit/test-turn-tcp
+tests_unit_test_turn_tcp_SOURCES = tests/unit/test_turn_tcp.c tests/unit/turn_coturn.h \
+	tests/unit/pipe_recorder.h $(coturn)
 check_PROGRAMS += tests/unit/test-turn-ordered
 ordered_world = tests/unit/ordered_world.c tests/unit/ordered_world.h tests/unit/pipe_recorder.h
 tests_unit_test_turn_ordered_SOURCES = tests/unit/test_turn_ordered.c $(ordered_world)
@@ -58,7 +62,7 @@ fuzz_targets += tests/fuzz/fuzz-ordered
 tests_fuzz_fuzz_ordered_SOURCES = tests/fuzz/fuzz_ordered.c
 check_PROGRAMS += tests/unit/test-turn
 turn_world = tests/unit/turn_world.c tests/unit/turn_world.h tests/unit/turn_client.h \
-	tests/unit/pipe_recorder.h
+	tests/unit/turn_told.h tests/unit/pipe_recorder.h
 tests_unit_test_turn_SOURCES = tests/unit/test_turn.c $(turn_world)
 check_PROGRAMS += tests/unit/test-turn-odd
 tests_unit_test_turn_odd_SOURCES = tests/unit/test_turn_odd.c $(turn_world)

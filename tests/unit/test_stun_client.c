@@ -8,7 +8,7 @@
 
 #include <arpa/inet.h>
 
-#include "stun_coturn.h"
+#include "coturn.h"
 #include "tls_server.h"
 
 #include "base/log.h"
@@ -586,7 +586,7 @@ struct real {
 static int real_start(void **state)
 {
     struct real *real = calloc(1, sizeof(*real));
-    char extra[512], key[128], cert[128];
+    char options[2][160], key[128], cert[128];
 
     *state = real;
     real->loop = loop_new();
@@ -594,15 +594,15 @@ static int real_start(void **state)
     real->authority = tls_authority_new(real->ca.file, NULL);
     if (!coturn_is_installed())
         return 0;
-    coturn_make_dir(&real->coturn);
+    coturn_init(&real->coturn);
     snprintf(key, sizeof(key), "%s/key.pem", real->coturn.dir);
     snprintf(cert, sizeof(cert), "%s/cert.pem", real->coturn.dir);
     test_ca_write(&real->ca, "DNS:turn.example", key, cert);
-    snprintf(extra, sizeof(extra),
-             "listening-ip=127.0.0.1\nlistening-ip=127.0.0.2\nlistening-ip=::1\n"
-             "cert=%s\npkey=%s\n",
-             cert, key);
-    coturn_start(&real->coturn, extra);
+    snprintf(options[0], sizeof(options[0]), "--pkey=%s", key);
+    snprintf(options[1], sizeof(options[1]), "--cert=%s", cert);
+    /* A second address of each kind: it measures behaviour (RFC 5780) then. */
+    coturn_run(&real->coturn, (const char *const[]){"--listening-ip=127.0.0.2", "--fingerprint",
+                                                    options[0], options[1], NULL});
     return 0;
 }
 
@@ -611,7 +611,7 @@ static int real_stop(void **state)
     struct real *real = *state;
 
     if (real->coturn.pid)
-        coturn_remove(&real->coturn);
+        coturn_stop(&real->coturn);
     settle(real->loop);
     tls_authority_free(real->authority);
     test_ca_free(&real->ca);

@@ -1,83 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* Theory of operation: the TURN client against a real coturn on the loopback: legs and families,
  * data both ways, lifetimes that run out, restarts, refusals and their words. */
+#include <signal.h>
+
 #include "crypto/tls_client.h"
-#include "pipe/tcp.h"
 #include "stun/turn_ordered.h"
-#include "stun/turn_pipe.h"
-#include "stun/turn_tcp.h"
 #include "turn_coturn.h"
-
-#define REQUIRE_COTURN()            \
-    do {                            \
-        (void)state;                \
-        if (!coturn_is_installed()) \
-            skip();                 \
-    } while (0)
-
-struct client {
-    struct recorder r;
-    struct addr relayed;
-    struct turn_report report; /* as told with the end */
-    int moves, nones, troubles, granted, refused;
-    struct turn_report peer_report;
-};
-
-static void on_moved(struct pipe *pipe, void *arg)
-{
-    struct client *client = arg;
-
-    client->moves++;
-    turn_pipe_relayed(pipe, 0, &client->relayed);
-}
-
-static void on_none(struct pipe *pipe, void *arg)
-{
-    (void)pipe;
-    ((struct client *)arg)->nones++;
-}
-
-static void on_trouble(struct pipe *pipe, size_t server, const struct turn_report *report,
-                       void *arg)
-{
-    (void)pipe;
-    (void)server;
-    ((struct client *)arg)->troubles++;
-    ((struct client *)arg)->report = *report;
-}
-
-static void on_peer(struct pipe *pipe, const struct addr *peer, const struct turn_report *report,
-                    void *arg)
-{
-    struct client *client = arg;
-
-    (void)pipe;
-    (void)peer;
-    if (report->trouble == TURN_FINE)
-        client->granted++;
-    else
-        client->refused++;
-    client->peer_report = *report;
-}
-
-static void on_end(struct pipe *pipe, int why, void *arg)
-{
-    (void)why;
-    ((struct client *)arg)->report = *turn_pipe_report(pipe);
-}
-
-static void client_open(struct client *client, struct loop *loop,
-                        const struct turn_settings *settings)
-{
-    static const struct turn_pipe_events turn_events = {
-        .moved = on_moved, .none = on_none, .trouble = on_trouble, .peer = on_peer};
-    static const struct pipe_events events = {.end = on_end};
-
-    memset(client, 0, sizeof(*client));
-    record(&client->r, turn_pipe_open(loop, settings));
-    pipe_add_listener(client->r.pipe, &events, client);
-    turn_pipe_set_events(client->r.pipe, &turn_events, client);
-}
+#include "turn_told.h"
 
 /* A client at one server, up. */
 static void client_up(struct client *client, struct loop *loop, const struct turn_server *server,
@@ -85,7 +14,7 @@ static void client_up(struct client *client, struct loop *loop, const struct tur
 {
     struct turn_settings settings = {.servers = server, .count = 1, .request = *request};
 
-    client_open(client, loop, &settings);
+    client_begin(client, loop, &settings);
     RUN_UNTIL(loop, client->r.ups == 1 || client->r.ends == 1);
     if (client->r.ends)
         fail_msg("%s", client->report.text);
@@ -99,18 +28,18 @@ static void client_close(struct client *client, struct loop *loop)
     assert_int_equal(client->r.why, 0);
 }
 
-/* What still closes: connections of legs. */
-static void settle(struct loop *loop)
+/* Two at one server. */
+static void both_up(struct client *a, struct client *b, struct loop *loop,
+                    const struct turn_server *server, const struct turn_request *request)
 {
-    for (int i = 0; i < 10; i++)
-        loop_turn(loop, 5 * MS_US);
-    loop_free(loop);
+    client_up(a, loop, server, request);
+    client_up(b, loop, server, request);
 }
 
-static void finish(struct loop *loop)
+static void both_close(struct client *a, struct client *b, struct loop *loop)
 {
-    settle(loop);
-    assert_int_equal(block_total_bytes(), 0);
+    client_close(a, loop);
+    client_close(b, loop);
 }
 
 static void say(struct client *from, const struct client *to, const char *text)
@@ -166,8 +95,7 @@ static void legs_and_families(void **state)
                 client_up(&b, loop, &other, &request);
                 assert_int_equal(a.relayed.family, families[relayed]);
                 exchange(loop, &a, &b);
-                client_close(&a, loop);
-                client_close(&b, loop);
+                both_close(&a, &b, loop);
                 finish(loop);
             }
         }
@@ -218,12 +146,11 @@ static void tls_legs(void **state)
     client_up(&a, loop, &server, &settings.request);
     client_up(&b, loop, &other, &settings.request);
     exchange(loop, &a, &b);
-    client_close(&a, loop);
-    client_close(&b, loop);
+    both_close(&a, &b, loop);
     /* A server that is somebody else. */
     server.leg.tls_name = "other.test";
     settings.servers = &server;
-    client_open(&a, loop, &settings);
+    client_begin(&a, loop, &settings);
     RUN_UNTIL(loop, a.r.ends);
     assert_int_equal(a.report.trouble, TURN_UNREACHABLE);
     print_message("  %s\n", a.report.text);
@@ -244,7 +171,7 @@ static struct turn_report fails(const struct turn_server *server,
     struct loop *loop = loop_new();
     struct client client;
 
-    client_open(&client, loop, &settings);
+    client_begin(&client, loop, &settings);
     RUN_UNTIL(loop, client.r.ends == 1);
     assert_int_equal(client.r.ups, 0);
     assert_true(client.r.why < 0);
@@ -301,11 +228,11 @@ static void quotas(void **state)
     /* It was given back; coturn counts some time later. */
     settings.servers = &server;
     for (int i = 0; i < 40; i++) {
-        client_open(&a, loop, &settings);
+        client_begin(&a, loop, &settings);
         RUN_UNTIL(loop, a.r.ups == 1 || a.r.ends == 1);
         if (a.r.ups)
             break;
-        usleep(250000);
+        loop_turn(loop, 250 * MS_US);
     }
     assert_int_equal(a.r.ups, 1);
     client_close(&a, loop);
@@ -326,11 +253,9 @@ static void shared_secret(void **state)
                                                 "--static-auth-secret=very secret", NULL});
     server = coturn_server(&coturn, SERVER_UDP, AF_INET);
     server.login = (struct turn_login){.secret = "very secret", .id = "alice"};
-    client_up(&a, loop, &server, &plain);
-    client_up(&b, loop, &server, &plain);
+    both_up(&a, &b, loop, &server, &plain);
     exchange(loop, &a, &b);
-    client_close(&a, loop);
-    client_close(&b, loop);
+    both_close(&a, &b, loop);
     server.login.secret = "another";
     assert_int_equal(fails(&server, &plain, "the secret").trouble, TURN_WRONG_LOGIN);
     server.login = (struct turn_login){.user = "1500000000:alice", .password = "whatever"};
@@ -352,8 +277,7 @@ static void denied_peers(void **state)
 
     coturn_start(&coturn, (const char *const[]){"--denied-peer-ip=10.0.0.0-10.255.255.255", NULL});
     server = coturn_server(&coturn, SERVER_UDP, AF_INET);
-    client_up(&a, loop, &server, &plain);
-    client_up(&b, loop, &server, &plain);
+    both_up(&a, &b, loop, &server, &plain);
     addr_parse("10.1.2.3:4", &denied);
     turn_pipe_accept_peer(a.r.pipe, &denied);
     RUN_UNTIL(loop, a.refused);
@@ -366,8 +290,7 @@ static void denied_peers(void **state)
     print_message("  %s\n", a.peer_report.text);
     assert_int_equal(a.peer_report.trouble, TURN_NO_FAMILY);
     exchange(loop, &a, &b);
-    client_close(&a, loop);
-    client_close(&b, loop);
+    both_close(&a, &b, loop);
     finish(loop);
     coturn_stop(&coturn);
 }
@@ -391,8 +314,7 @@ static void lifetimes(void **state)
     coturn_start(&coturn, (const char *const[]){"--stale-nonce=2", "--permission-lifetime=5",
                                                 "--channel-lifetime=5", NULL});
     server = coturn_server(&coturn, SERVER_UDP, AF_INET);
-    client_up(&a, loop, &server, &request);
-    client_up(&b, loop, &server, &request);
+    both_up(&a, &b, loop, &server, &request);
     exchange(loop, &a, &b);
     until = loop_now(loop) + 14 * SEC_US;
     said = a.r.messages;
@@ -408,8 +330,7 @@ static void lifetimes(void **state)
     turn_allocation_status(turn_pipe_allocation(a.r.pipe), &status);
     assert_true(status.stale_nonces >= 3);
     assert_int_equal(a.troubles + b.troubles + a.moves + b.moves, 0);
-    client_close(&a, loop);
-    client_close(&b, loop);
+    both_close(&a, &b, loop);
     finish(loop);
     coturn_stop(&coturn);
 }
@@ -431,8 +352,7 @@ static void restart(void **state)
 
         coturn_start(&coturn, NULL);
         server = coturn_server(&coturn, transports[t], AF_INET);
-        client_up(&a, loop, &server, &plain);
-        client_up(&b, loop, &server, &plain);
+        both_up(&a, &b, loop, &server, &plain);
         exchange(loop, &a, &b);
         coturn_kill(&coturn);
         killed = loop_refresh(loop);
@@ -443,8 +363,7 @@ static void restart(void **state)
                       (unsigned long)((loop_now(loop) - killed) / 1000), a.report.text);
         assert_true(loop_now(loop) - killed < 8 * SEC_US);
         exchange(loop, &a, &b);
-        client_close(&a, loop);
-        client_close(&b, loop);
+        both_close(&a, &b, loop);
         finish(loop);
         coturn_stop(&coturn);
     }
@@ -471,7 +390,7 @@ static void fail_over(void **state)
             for (int i = 0; i < 2; i++)
                 servers[i] = coturn_server(&coturns[i], transports[t], AF_INET);
             servers[0].leg.pipe.linger_ms = 10; /* a process that is stopped confirms nothing */
-            client_open(&a, loop, &settings);
+            client_begin(&a, loop, &settings);
             RUN_UNTIL(loop, a.r.ups);
             assert_int_equal(turn_pipe_server(a.r.pipe), 0);
             turn_pipe_relayed(a.r.pipe, 0, &a.relayed);
@@ -523,7 +442,7 @@ static void several_servers(void **state)
         servers[1].server.port = 9; /* nobody */
         servers[2].server.transport = SERVER_TCP;
         servers[2].server.port = 9;
-        client_open(&a, loop, &settings);
+        client_begin(&a, loop, &settings);
         RUN_UNTIL(loop, a.r.ups);
         assert_int_equal(turn_pipe_server(a.r.pipe), 3);
         assert_true(loop_now(loop) - begun < (race ? 500 : 2500) * MS_US);
@@ -548,8 +467,7 @@ static void mobility(void **state)
 
     coturn_start(&coturn, (const char *const[]){"--mobility", NULL});
     server = coturn_server(&coturn, SERVER_UDP, AF_INET);
-    client_up(&a, loop, &server, &request);
-    client_up(&b, loop, &server, &request);
+    both_up(&a, &b, loop, &server, &request);
     turn_allocation_status(turn_pipe_allocation(a.r.pipe), &status);
     assert_true(status.has_ticket);
     exchange(loop, &a, &b);
@@ -565,145 +483,7 @@ static void mobility(void **state)
         exchange(loop, &a, &b);
     }
     assert_int_equal(a.nones, 0);
-    client_close(&a, loop);
-    client_close(&b, loop);
-    finish(loop);
-    coturn_stop(&coturn);
-}
-
-/* --- TCP allocations (RFC 6062) --- */
-
-struct tcp_client {
-    struct turn_allocation *allocation;
-    struct recorder r;
-    struct turn_report report;
-    int up, ended, done, attempts;
-    uint32_t connection;
-    struct addr peer;
-};
-
-static void tcp_up(struct turn_allocation *allocation, void *arg)
-{
-    (void)allocation;
-    ((struct tcp_client *)arg)->up++;
-}
-
-static void tcp_peer(struct turn_allocation *allocation, const struct addr *peer,
-                     const struct turn_report *report, void *arg)
-{
-    (void)allocation;
-    (void)peer;
-    ((struct tcp_client *)arg)->report = *report;
-    ((struct tcp_client *)arg)->up++;
-}
-
-static void tcp_end(struct turn_allocation *allocation, const struct turn_report *report, void *arg)
-{
-    struct tcp_client *client = arg;
-
-    (void)allocation;
-    client->report = *report;
-    client->ended++;
-}
-
-static void tcp_done(void *arg, struct pipe *pipe, struct slice *surplus,
-                     const struct turn_report *report)
-{
-    struct tcp_client *client = arg;
-
-    client->done++;
-    client->report = *report;
-    if (!pipe)
-        return;
-    record(&client->r, pipe);
-    turn_tcp_start(pipe, surplus);
-}
-
-static void tcp_attempt(struct turn_allocation *allocation, uint32_t connection,
-                        const struct addr *peer, void *arg)
-{
-    struct tcp_client *client = arg;
-
-    client->attempts++;
-    client->peer = *peer;
-    assert_non_null(turn_tcp_answer(allocation, connection, tcp_done, client));
-}
-
-/* A megabyte one way, and its sum. */
-static void pour(struct loop *loop, struct pipe *from, struct recorder *to)
-{
-    uint8_t bytes[1000];
-    size_t start = to->bytes;
-
-    for (size_t i = 0; i < sizeof(bytes); i++)
-        bytes[i] = (uint8_t)(i * 7);
-    to->sum = 0;
-    for (size_t n = 0; n < 1000;) {
-        for (; n < 1000 && pipe_room(from) > sizeof(bytes); n++)
-            pipe_write_copy(from, bytes, sizeof(bytes));
-        loop_turn(loop, MS_US);
-    }
-    RUN_UNTIL(loop, to->bytes == start + 1000 * sizeof(bytes));
-}
-
-static void tcp_allocations(void **state)
-{
-    REQUIRE_COTURN();
-    static const struct turn_allocation_events events = {
-        .up = tcp_up, .peer = tcp_peer, .attempt = tcp_attempt, .end = tcp_end};
-    struct loop *loop = loop_new();
-    struct recorder listener = {0}, peer = {0};
-    struct addr at = addr_loopback(AF_INET, 0), relayed, nobody = addr_loopback(AF_INET, 9);
-    struct tcp_client a = {0};
-    struct turn_server server;
-    struct coturn coturn;
-
-    coturn_start(&coturn, NULL);
-    server = coturn_server(&coturn, SERVER_TCP, AF_INET);
-    a.allocation =
-        turn_allocation_open(loop, &server, &(struct turn_request){.tcp = true}, &events, &a);
-    RUN_UNTIL(loop, a.up || a.ended);
-    assert_int_equal(a.ended, 0);
-    turn_allocation_relayed(a.allocation, 0, &relayed);
-    /* Active: to a peer that listens; and to one that does not. */
-    record(&listener, tcp_listen(loop, &at, NULL));
-    pipe_addrs(listener.pipe, &at, NULL);
-    assert_non_null(turn_tcp_connect(a.allocation, &at, tcp_done, &a));
-    RUN_UNTIL(loop, a.done == 1 && listener.accepts == 1);
-    assert_int_equal(a.report.trouble, TURN_FINE);
-    record(&peer, listener.client);
-    pour(loop, a.r.pipe, &peer);
-    pour(loop, peer.pipe, &a.r);
-    assert_non_null(turn_tcp_connect(a.allocation, &at, tcp_done, &(struct tcp_client){0}));
-    assert_non_null(turn_tcp_connect(a.allocation, &nobody, tcp_done, &a));
-    RUN_UNTIL(loop, a.done == 2);
-    print_message("  %s\n", a.report.text);
-    assert_int_equal(a.report.trouble, TURN_PEER_FAILED);
-    pipe_close(peer.pipe);
-    RUN_UNTIL(loop, a.r.eofs || a.r.ends);
-    if (a.r.pipe)
-        pipe_close(a.r.pipe);
-    RUN_UNTIL(loop, a.r.ends && peer.ends);
-    /* Passive: the peer connects in, and speaks at once. */
-    a.up = 0;
-    memset(&a.r, 0, sizeof(a.r));
-    memset(&peer, 0, sizeof(peer));
-    turn_allocation_permit(a.allocation, &relayed);
-    RUN_UNTIL(loop, a.up);
-    record(&peer, tcp_open(loop, &relayed, NULL));
-    write_text(peer.pipe, "first words");
-    RUN_UNTIL(loop, a.done == 3);
-    assert_int_equal(a.report.trouble, TURN_FINE);
-    RUN_UNTIL(loop, a.r.bytes == 11);
-    assert_string_equal(a.r.text, "first words");
-    pour(loop, a.r.pipe, &peer);
-    pour(loop, peer.pipe, &a.r);
-    pipe_close(a.r.pipe);
-    pipe_close(peer.pipe);
-    pipe_close(listener.pipe);
-    turn_allocation_release(a.allocation);
-    RUN_UNTIL(loop, a.ended && peer.ends && listener.ends && a.r.ends);
-    assert_int_equal(a.report.trouble, TURN_FINE);
+    both_close(&a, &b, loop);
     finish(loop);
     coturn_stop(&coturn);
 }
@@ -764,8 +544,7 @@ static void send_file(const struct coturn *coturn, enum server_transport transpo
     struct turn_ordered_status status;
     double started;
 
-    client_up(&a, loop, &server, &request);
-    client_up(&b, loop, &server, &request);
+    both_up(&a, &b, loop, &server, &request);
     turn_pipe_accept_peer(b.r.pipe, &a.relayed);
     turn_pipe_accept_peer(a.r.pipe, &b.relayed);
     pipe_del_listener(a.r.pipe, &recorder_events, &a.r);
@@ -815,19 +594,12 @@ static void files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(legs_and_families),
-        cmocka_unit_test(tls_legs),
-        cmocka_unit_test(refusals),
-        cmocka_unit_test(quotas),
-        cmocka_unit_test(shared_secret),
-        cmocka_unit_test(denied_peers),
-        cmocka_unit_test(lifetimes),
-        cmocka_unit_test(restart),
-        cmocka_unit_test(fail_over),
-        cmocka_unit_test(several_servers),
-        cmocka_unit_test(mobility),
-        cmocka_unit_test(tcp_allocations),
-        cmocka_unit_test(files),
+        cmocka_unit_test(legs_and_families), cmocka_unit_test(tls_legs),
+        cmocka_unit_test(refusals),          cmocka_unit_test(quotas),
+        cmocka_unit_test(shared_secret),     cmocka_unit_test(denied_peers),
+        cmocka_unit_test(lifetimes),         cmocka_unit_test(restart),
+        cmocka_unit_test(fail_over),         cmocka_unit_test(several_servers),
+        cmocka_unit_test(mobility),          cmocka_unit_test(files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,71 +6,14 @@
 #ifndef ADIT_TESTS_TURN_CLIENT_H
 #define ADIT_TESTS_TURN_CLIENT_H
 
-#include "stun/turn_pipe.h"
+#include "turn_told.h"
 #include "turn_world.h"
 
 static struct world world;
 
-struct client {
-    struct recorder r;
-    struct addr relayed;
-    struct turn_report report, peer_report;
-    int moves, nones, troubles, granted, refused;
-};
-
-static inline void on_moved(struct pipe *pipe, void *arg)
-{
-    struct client *client = arg;
-
-    client->moves++;
-    turn_pipe_relayed(pipe, 0, &client->relayed);
-}
-
-static inline void on_none(struct pipe *pipe, void *arg)
-{
-    (void)pipe;
-    ((struct client *)arg)->nones++;
-}
-
-static inline void on_trouble(struct pipe *pipe, size_t server, const struct turn_report *report,
-                              void *arg)
-{
-    (void)pipe;
-    (void)server;
-    ((struct client *)arg)->troubles++;
-    ((struct client *)arg)->report = *report;
-}
-
-static inline void on_peer(struct pipe *pipe, const struct addr *peer,
-                           const struct turn_report *report, void *arg)
-{
-    struct client *client = arg;
-
-    (void)pipe;
-    (void)peer;
-    if (report->trouble == TURN_FINE)
-        client->granted++;
-    else
-        client->refused++;
-    client->peer_report = *report;
-}
-
-static inline void on_end(struct pipe *pipe, int why, void *arg)
-{
-    (void)why;
-    ((struct client *)arg)->report = *turn_pipe_report(pipe);
-}
-
 static inline void client_open(struct client *client, const struct turn_settings *settings)
 {
-    static const struct turn_pipe_events turn_events = {
-        .moved = on_moved, .none = on_none, .trouble = on_trouble, .peer = on_peer};
-    static const struct pipe_events events = {.end = on_end};
-
-    memset(client, 0, sizeof(*client));
-    record(&client->r, turn_pipe_open(world.loop, settings));
-    pipe_add_listener(client->r.pipe, &events, client);
-    turn_pipe_set_events(client->r.pipe, &turn_events, client);
+    client_begin(client, world.loop, settings);
 }
 
 static inline void run_for(uint64_t us)
