@@ -162,8 +162,10 @@ def flushed(lab):
         time.sleep(0.1)
         had = listener.part()
         await_true(lambda: listener.part() > had or not sender.running(), "the file goes on", 40)
+        took = time.monotonic() - began
         check(sender.running(), sender.log.text())
-        lab.note(f"{leg}: went on after {time.monotonic() - began:.2f} s")
+        lab.note(f"{leg}: went on after {took:.2f} s")
+        check(took < 3 * lab.slow, f"{leg}: {took:.2f} s without anything")
         listener.has(leg, digest)
         equal(sender.wait(20), 0, "exit code of turn send")
         listener.stop()
