@@ -22,7 +22,8 @@
 #include "crypto/tls_client.h"
 #include "egress/resolve.h"
 
-#define CLOSING_TURNS 10
+#define LINGER_MS  200 /* for a server that does not close its side of a connection */
+#define CLOSING_US (2 * LINGER_MS * MS_US)
 
 /* --- Who we are --- */
 
@@ -220,6 +221,7 @@ static int add_server(struct turn_session *s, const char *text, bool in_profile)
         return CLI_USAGE;
     }
     server->server.is_turn = true;
+    server->leg.pipe.linger_ms = LINGER_MS;
     server->login = login_of(s->secrets, in_profile);
     server->leg.pipe.no_offload = !s->cli->config->nat.udp_offload;
     server->leg.resolver = (struct stun_resolver){names_start, names_cancel, s->names};
@@ -288,6 +290,7 @@ static int loop_begin(struct turn_session *s)
     s->names = calloc(1, sizeof(*s->names));
     if (s->loop == NULL || s->names == NULL)
         goto fail;
+    s->idle_events = event_base_get_num_events(loop_base(s->loop), EVENT_BASE_COUNT_ADDED);
     s->names->loop = s->loop;
     s->names->resolver = resolver_new(s->loop, NULL);
     if (s->names->resolver == NULL)
@@ -358,14 +361,28 @@ void turn_session_stop(struct turn_session *s, int code)
     loop_stop(s->loop);
 }
 
+/* What was closed last ends in the turns that follow, connections when the server has closed its
+ * side, or after LINGER_MS. */
+static void close_rest(const struct turn_session *s)
+{
+    struct event_base *base = loop_base(s->loop);
+    uint64_t end = loop_refresh(s->loop) + CLOSING_US;
+
+    do
+        loop_turn(s->loop, MS_US);
+    while (event_base_get_num_events(base, EVENT_BASE_COUNT_ADDED) > s->idle_events &&
+           loop_now(s->loop) < end);
+    for (int i = 0; i < 4; i++)
+        loop_turn(s->loop, 0);
+}
+
 void turn_session_close(struct turn_session *s)
 {
-    /* What was closed last ends in the turns that follow. */
-    for (int i = 0; s->loop != NULL && i < CLOSING_TURNS; i++)
-        loop_turn(s->loop, MS_US);
     for (int i = 0; i < 2; i++)
         if (s->signals[i] != NULL)
             event_free(s->signals[i]);
+    if (s->loop != NULL)
+        close_rest(s);
     if (s->names != NULL)
         resolver_free(s->names->resolver);
     free(s->names);

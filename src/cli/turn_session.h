@@ -23,6 +23,7 @@ struct turn_session {
     struct turn_secrets *secrets;
     struct turn_names *names;
     struct event *signals[2];
+    int idle_events; /* those of a loop that has nothing to do */
     struct timer wake;
 };
 
