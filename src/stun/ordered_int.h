@@ -52,6 +52,7 @@ struct ordered_out {
     uint64_t progress;               /* when something was confirmed last */
     uint64_t timeout_at;             /* when a timeout was last, or something came */
     uint64_t wait_until;             /* the peer has no memory */
+    unsigned unasked;                /* packets since the last that asked for a confirmation */
     unsigned timeouts;               /* in a row */
     int64_t credit;                  /* bytes that pacing lets go now */
     uint64_t credit_at;

@@ -15,7 +15,7 @@
  *     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
  *
  *     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
- *     |   0xD2 DATA   |  flags: 1 first of a message, 2 last of it
+ *     |   0xD2 DATA   |  flags: 1 first of a message, 2 last of it, 4 confirm at once
  *     |  tag of the receiver, 64 bits                             ...
  *     |  number of the segment                                        |
  *     |  time of sending, microseconds                                |
@@ -63,6 +63,7 @@ enum ordered_flag {
     ORDERED_ASK = 1,   /* HELLO, ACK */
     ORDERED_FIRST = 1, /* DATA */
     ORDERED_LAST = 2,
+    ORDERED_NOW = 4,
     ORDERED_FULL = 2, /* ACK */
 };
 

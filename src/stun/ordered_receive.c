@@ -18,18 +18,16 @@
  * are told so (ORDERED_FULL). A message beyond TURN_ORDERED_MESSAGE_MAX, which no sender of ours
  * writes, is passed over.
  *
- * Confirmations: at the end of the turn when something begins or ceases to be missing, or ACK_EVERY
- * segments have come (every second one in the beginning, when the sender has little under way);
- * else after ACK_DELAY_US, so that a relay, to which an acknowledgement costs as much as a full
- * packet, sees few.
+ * Confirmations: at the end of the turn when something begins or ceases to be missing, the sender
+ * asks for one, who knows how many it needs, or ACK_EVERY segments have come; else after
+ * ACK_DELAY_US. A relay, to which an acknowledgement costs as much as a full packet, sees few.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "stun/ordered_int.h"
 
-#define ACK_EVERY     16
-#define ACK_EARLY     64 /* the first segments */
+#define ACK_EVERY     128
 #define ACK_DELAY_US  (5 * MS_US)
 #define PARTIAL_BYTES 16384 /* of the first block of a message of several segments */
 #define RING_MIN      64
@@ -111,9 +109,8 @@ static void on_ack(void *arg)
 static void plan_ack(struct ordered_peer *peer, bool soon)
 {
     struct ordered_in *in = &peer->in;
-    unsigned every = in->received < ACK_EARLY ? 2 : ACK_EVERY;
 
-    if (soon || in->unacked >= every)
+    if (soon || in->unacked >= ACK_EVERY)
         defer_soon(peer->owner->base.loop, &in->ack_soon);
     else if (!timer_is_set(&in->ack))
         timer_set_in(peer->owner->base.loop, &in->ack, ACK_DELAY_US);
@@ -295,7 +292,7 @@ void ordered_in_data(struct ordered_peer *peer, const struct slice *frame,
     in->unacked++;
     while (in->next != in->end && slot_at(in, in->next)->has)
         in->next++;
-    plan_ack(peer, was_gap != (in->next != in->end));
+    plan_ack(peer, packet->flags & ORDERED_NOW || was_gap != (in->next != in->end));
     ordered_in_deliver(peer);
 }
 

@@ -44,7 +44,10 @@
 #define SPARE_MIN_US   (2 * MS_US)
 #define SPARES         2
 #define ECHO_MAX_US    (60 * SEC_US) /* older times of sending mean nothing */
-#define TWICE          3             /* sent for the third time, it is sent twice */
+#define ASKS           12            /* confirmations for a window */
+#define ASK_EVERY_MIN  16
+#define ASK_EVERY_MAX  96
+#define TWICE          3 /* sent for the third time, it is sent twice */
 
 static struct ordered_segment *segment_at(const struct ordered_out *out, uint32_t number)
 {
@@ -176,6 +179,11 @@ static void lose(struct ordered_out *out, uint32_t number, uint64_t now)
 
 /* --- Timeouts --- */
 
+static bool is_lossy(const struct ordered_out *out, uint64_t now)
+{
+    return out->lossy_at && now - out->lossy_at < LOSSY_US;
+}
+
 /* How long after something sent later has come a packet may still come. */
 static uint64_t slack(const struct ordered_out *out, uint64_t now)
 {
@@ -209,7 +217,7 @@ static uint64_t spare_at(const struct ordered_out *out, uint64_t now, uint32_t *
     uint64_t wait = out->rate.srtt_us / 4, at = UINT64_MAX;
     uint32_t n = out->flies.first;
 
-    if (!out->lossy_at || now - out->lossy_at >= LOSSY_US || out->flight > THIN_BYTES)
+    if (!is_lossy(out, now) || out->flight > THIN_BYTES)
         return at;
     wait = wait < SPARE_MIN_US ? SPARE_MIN_US : wait > SPARE_US ? SPARE_US : wait;
     for (uint32_t i = 0; i < out->flies.count; i++) {
@@ -255,12 +263,31 @@ static void set_timeout(struct ordered_peer *peer)
 
 /* --- Sending --- */
 
-static void transmit(struct ordered_peer *peer, uint32_t number)
+/* Whether a packet asks for a confirmation at once: several in a window do, more of them where they
+ * may be lost, and the last one that there is or may be sent. A relay has as much work with a
+ * confirmation as with what it confirms. */
+static bool asks(struct ordered_peer *peer, bool more)
+{
+    struct ordered_out *out = &peer->out;
+    size_t window = ordered_rate_window(&out->rate);
+    size_t every = window / ASKS / peer->owner->packet_max;
+
+    if (every < ASK_EVERY_MIN || is_lossy(out, ordered_now(peer)))
+        every = ASK_EVERY_MIN;
+    if (every > ASK_EVERY_MAX)
+        every = ASK_EVERY_MAX;
+    if (more && out->flight < window && ++out->unasked < every)
+        return false;
+    out->unasked = 0;
+    return true;
+}
+
+static void transmit(struct ordered_peer *peer, uint32_t number, bool ask)
 {
     struct ordered_out *out = &peer->out;
     const struct ordered_segment *segment = segment_at(out, number);
     const struct ordered_packet packet = {.type = ORDERED_DATA,
-                                          .flags = segment->flags,
+                                          .flags = segment->flags | (ask ? ORDERED_NOW : 0),
                                           .to = peer->theirs,
                                           .number = number,
                                           .time_us = (uint32_t)segment->mark.sent_at};
@@ -285,9 +312,9 @@ static void send_segment(struct ordered_peer *peer, uint32_t number)
     out->resent += segment->sent > 0;
     if (segment->sent < UINT16_MAX)
         segment->sent++;
-    transmit(peer, number);
+    transmit(peer, number, asks(peer, more || out->lost.count > 0));
     if (segment->sent >= TWICE && out->next - out->first > ORDERED_WINDOW / 4)
-        transmit(peer, number);
+        transmit(peer, number, false);
 }
 
 /* What is to be sent next; false: nothing, or nothing may. */

@@ -39,8 +39,8 @@
 #include "base/log.h"
 #include "stun/ordered_int.h"
 
-#define HELLO_FIRST_US (250 * MS_US)
-#define HELLO_MAX_US   (2 * SEC_US)
+#define HELLO_FIRST_US (100 * MS_US)
+#define HELLO_MAX_US   (1 * SEC_US)
 #define STRANGER_US    (10 * SEC_US) /* that an introduction without consequence is remembered */
 #define LINGER_MS      10000
 #define GIVE_UP_MS     60000
