@@ -75,6 +75,7 @@ void world_new_with(struct world *world, const struct session_config *config, ui
     struct node_id ids[2] = {{{1}}, {{2}}};
 
     memset(world, 0, sizeof *world);
+    world->blocks = block_total_bytes();
     world->loop = loop_new_virtual(7);
     world->config = *config;
     for (int i = 0; i < 2; i++) {
@@ -99,6 +100,7 @@ void world_free(struct world *world)
             session_fail(world->side[i].session, -ECONNRESET, "the test is over");
     run(world, 60 * SEC_US);
     assert_true(world->side[0].pool.used == 0 && world->side[1].pool.used == 0);
+    assert_int_equal(block_total_bytes(), world->blocks);
     loop_free(world->loop);
 }
 

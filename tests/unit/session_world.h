@@ -26,6 +26,7 @@ struct world {
     struct loop *loop;
     struct side side[2];
     struct session_config config;
+    size_t blocks; /* that were there before */
 };
 
 struct reader {
@@ -39,7 +40,7 @@ struct reader {
 void world_new(struct world *world);
 /* pool: bytes that each side's session may hold. */
 void world_new_with(struct world *world, const struct session_config *config, uint64_t pool);
-/* Checks that nothing is left of what the sessions held. */
+/* Checks that nothing is left of what the sessions held, their blocks included. */
 void world_free(struct world *world);
 void run(struct world *world, uint64_t us);
 

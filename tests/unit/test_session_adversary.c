@@ -15,254 +15,129 @@
 #include <cmocka.h>
 
 #include "base/log.h"
-#include "pipe/pair.h"
 #include "session/opening.h"
-#include "session/session_int.h"
+#include "session_world.h"
 
-#define STREAMS_MAX 600
-
-struct side {
-    struct session *session;
-    struct session_pool pool;
-    int ended;
-    char text[CLOSE_TEXT_MAX + 1];
-    struct pipe *opened[STREAMS_MAX];
-    int opens;
-};
-
-struct world {
-    struct loop *loop;
-    struct session_config config;
-    struct side side[2];
-    struct pipe *raw; /* the peer's end of the path, when we are the peer */
-    size_t blocks;
-};
-
-struct reader {
-    uint64_t got;
-    int why;
-    bool eof, over, answered;
-    enum answer answer;
-};
-
-static void on_open(struct session *session, struct pipe *stream, const struct opening *opening,
-                    void *arg)
+static void begin(struct world *world)
 {
-    struct side *side = arg;
+    struct session_config config = SESSION_CONFIG_DEFAULT;
 
-    (void)session;
-    if (side->opens < STREAMS_MAX)
-        side->opened[side->opens++] = stream;
-    if (opening->target.port == 7)
-        stream_answer(stream, ANSWER_POLICY, NULL);
-    else
-        stream_answer(stream, ANSWER_OK, NULL);
-}
-
-static void on_want(struct session *session, enum session_want want, void *arg)
-{
-    (void)session;
-    (void)want;
-    (void)arg;
-}
-
-static void on_end(struct session *session, int why, const char *text, void *arg)
-{
-    struct side *side = arg;
-
-    (void)session;
-    side->session = NULL;
-    side->ended = why ? why : 1;
-    snprintf(side->text, sizeof(side->text), "%s", text);
-}
-
-static const struct session_events events = {.open = on_open, .want = on_want, .end = on_end};
-
-static void on_answer(void *arg, enum answer answer, const struct addr *bound)
-{
-    struct reader *reader = arg;
-
-    (void)bound;
-    reader->answered = true;
-    reader->answer = answer;
-}
-
-static void on_message(struct pipe *pipe, const struct slice *data, const struct addr *from,
-                       void *arg)
-{
-    (void)pipe;
-    (void)from;
-    ((struct reader *)arg)->got += data->len;
-}
-
-static void on_eof(struct pipe *pipe, void *arg)
-{
-    (void)pipe;
-    ((struct reader *)arg)->eof = true;
-}
-
-static void on_over(struct pipe *pipe, int why, void *arg)
-{
-    (void)pipe;
-    ((struct reader *)arg)->over = true;
-    ((struct reader *)arg)->why = why;
-}
-
-static const struct pipe_events reader_events = {
-    .message = on_message, .eof = on_eof, .end = on_over};
-
-static void run(struct world *world, uint64_t us)
-{
-    uint64_t end = loop_now(world->loop) + us;
-
-    while (loop_now(world->loop) < end && loop_turn(world->loop, end - loop_now(world->loop))) {}
-}
-
-static void world_new(struct world *world, int sides)
-{
-    struct node_id ids[2] = {{{1}}, {{2}}};
-
-    memset(world, 0, sizeof(*world));
-    world->blocks = block_total_bytes();
-    world->loop = loop_new_virtual(3);
-    world->config = (struct session_config)SESSION_CONFIG_DEFAULT;
-    world->config.max_streams = STREAMS_MAX;
-    for (int i = 0; i < sides; i++) {
-        world->side[i].pool.limit = 16 << 20;
-        world->side[i].session = session_new(world->loop, &world->config, &world->side[i].pool,
-                                             &ids[i], &ids[!i], &events, &world->side[i]);
-    }
-}
-
-static void world_free(struct world *world)
-{
-    if (world->raw)
-        pipe_abort(world->raw, -ECONNRESET);
-    for (int i = 0; i < 2; i++)
-        if (world->side[i].session)
-            session_fail(world->side[i].session, -ECONNRESET, "the test is over");
-    run(world, 60 * SEC_US);
-    assert_true(world->side[0].pool.used == 0 && world->side[1].pool.used == 0);
-    assert_int_equal(block_total_bytes(), world->blocks);
-    loop_free(world->loop);
-}
-
-static struct pipe *join(struct world *world, uint64_t delay_us, int rank0, int rank1)
-{
-    struct pair_options options = {.delay_us = delay_us};
-    struct pipe *ends[2];
-
-    assert_int_equal(pair_new(world->loop, &options, ends), 0);
-    for (int i = 0; i < 2; i++) {
-        struct hello hello = {.max_streams = STREAMS_MAX, .instance = {(uint8_t)(i + 1)}};
-
-        session_add_path(world->side[i].session, ends[i], &hello, "pair", i ? rank1 : rank0);
-    }
-    return ends[0];
-}
-
-static struct pipe *open_from(struct world *world, int side, struct reader *reader)
-{
-    struct target target;
-    enum answer why;
-    struct pipe *pipe;
-
-    memset(reader, 0, sizeof(*reader));
-    assert_int_equal(target_set(&target, "host.example", 12, 80), 0);
-    pipe = stream_open(world->side[side].session, &target, on_answer, reader, &why);
-    assert_non_null(pipe);
-    pipe_add_listener(pipe, &reader_events, reader);
-    return pipe;
-}
-
-static uint64_t fill(struct pipe *pipe, uint64_t max)
-{
-    static uint8_t bytes[8000];
-    uint64_t done = 0;
-
-    while (done < max && pipe_room(pipe) > 0) {
-        size_t part = pipe_room(pipe) < sizeof(bytes) ? pipe_room(pipe) : sizeof(bytes);
-
-        if (part > max - done)
-            part = (size_t)(max - done);
-        pipe_write_copy(pipe, bytes, part);
-        done += part;
-    }
-    return done;
+    config.max_streams = STREAMS_MAX;
+    world_new_with(world, &config, 16 << 20);
 }
 
 /* --- The peer by hand --- */
+
+/* Side 0 has a session; in the place of side 1 the test speaks. */
+struct raw {
+    struct world world;
+    struct side *side; /* whom it is done to */
+    struct pipe *pipe; /* our end of the path; NULL: it has ended */
+    uint8_t bytes[BLOCK_BYTES];
+    size_t len; /* of what the next raw_send() sends */
+};
 
 static void raw_end(struct pipe *pipe, int why, void *arg)
 {
     (void)pipe;
     (void)why;
-    *(struct pipe **)arg = NULL;
+    ((struct raw *)arg)->pipe = NULL;
 }
 
 static const struct pipe_events raw_events = {.end = raw_end};
 
-static void raw_join(struct world *world)
+static void raw_begin(struct raw *raw)
 {
     struct hello hello = {.max_streams = STREAMS_MAX, .instance = {2}};
     struct pipe *ends[2];
 
-    assert_int_equal(pair_new(world->loop, NULL, ends), 0);
-    world->raw = ends[1];
-    pipe_add_listener(ends[1], &raw_events, &world->raw);
-    session_add_path(world->side[0].session, ends[0], &hello, "raw", 0);
+    memset(raw, 0, sizeof(*raw));
+    begin(&raw->world);
+    session_fail(raw->world.side[1].session, -ECANCELED, "it is spoken for by hand");
+    raw->side = &raw->world.side[0];
+    assert_int_equal(pair_new(raw->world.loop, NULL, ends), 0);
+    raw->pipe = ends[1];
+    pipe_add_listener(ends[1], &raw_events, raw);
+    session_add_path(raw->side->session, ends[0], &hello, "raw", 0);
 }
 
-struct message {
-    uint8_t bytes[BLOCK_BYTES];
-    size_t len;
-};
-
-static void put(struct message *message, enum frame_type type, const void *body, size_t len)
+static void raw_free(struct raw *raw)
 {
-    message->len += frame_build_head(message->bytes + message->len, type, len);
-    memcpy(message->bytes + message->len, body, len);
-    message->len += len;
+    if (raw->pipe)
+        pipe_abort(raw->pipe, -ECONNRESET);
+    world_free(&raw->world);
 }
 
-static void put_numbers(struct message *message, enum frame_type type, int count, uint64_t a,
-                        uint64_t b, uint64_t c)
+static void put(struct raw *raw, enum frame_type type, const void *body, size_t len)
+{
+    raw->len += frame_build_head(raw->bytes + raw->len, type, len);
+    memcpy(raw->bytes + raw->len, body, len);
+    raw->len += len;
+}
+
+/* A frame that is nothing but these numbers. */
+#define PUT_NUMBERS(raw, type, ...)                         \
+    put_numbers(raw, type, (const uint64_t[]){__VA_ARGS__}, \
+                sizeof((const uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t))
+
+static void put_numbers(struct raw *raw, enum frame_type type, const uint64_t *numbers,
+                        size_t count)
 {
     uint8_t body[24];
-    size_t len = varint_write(body, a);
+    size_t len = 0;
 
-    if (count > 1)
-        len += varint_write(body + len, b);
-    if (count > 2)
-        len += varint_write(body + len, c);
-    put(message, type, body, len);
+    for (size_t i = 0; i < count; i++)
+        len += varint_write(body + len, numbers[i]);
+    put(raw, type, body, len);
 }
 
-static void put_stream(struct message *message, uint64_t id, uint64_t offset, const void *data,
-                       size_t len, bool fin)
+static void put_stream(struct raw *raw, uint64_t id, uint64_t offset, const void *data, size_t len,
+                       bool fin)
 {
-    message->len += frame_build_stream_head(message->bytes + message->len, id, offset, len, fin);
-    memcpy(message->bytes + message->len, data, len);
-    message->len += len;
+    raw->len += frame_build_stream_head(raw->bytes + raw->len, id, offset, len, fin);
+    memcpy(raw->bytes + raw->len, data, len);
+    raw->len += len;
 }
 
-static size_t put_open(struct message *message, uint64_t id, uint16_t port)
+/* Returns how many bytes of the stream it takes. */
+static size_t put_open(struct raw *raw, uint64_t id)
 {
     uint8_t bytes[OPENING_BYTES_MAX];
     struct opening opening = {.kind = OPENING_CONNECT};
     size_t len;
 
-    target_set(&opening.target, "192.0.2.1", 9, port);
+    target_set(&opening.target, "192.0.2.1", 9, 80);
     len = opening_build_open(bytes, &opening);
-    put_stream(message, id, 0, bytes, len, false);
+    put_stream(raw, id, 0, bytes, len, false);
     return len;
 }
 
-static void raw_send(struct world *world, struct message *message)
+static void raw_send(struct raw *raw)
 {
-    if (world->raw)
-        pipe_write_copy(world->raw, message->bytes, message->len);
-    message->len = 0;
+    if (raw->pipe)
+        pipe_write_copy(raw->pipe, raw->bytes, raw->len);
+    raw->len = 0;
+}
+
+static void raw_send_and_run(struct raw *raw, uint64_t us)
+{
+    raw_send(raw);
+    run(&raw->world, us);
+}
+
+/* Sends the frame that was put, again and again by the block, and does not read what it makes the
+ * session say, which must not hold more than this. */
+static void flood(struct raw *raw, int rounds, uint64_t round_us, size_t most)
+{
+    size_t len = raw->len, before = block_total_bytes();
+
+    pipe_pause(raw->pipe);
+    for (int round = 0; round < rounds && raw->pipe; round++) {
+        for (raw->len = len; raw->len < BLOCK_BYTES - 16; raw->len += len)
+            memcpy(raw->bytes + raw->len, raw->bytes, len);
+        raw_send_and_run(raw, round_us);
+        assert_true(block_total_bytes() - before < most);
+    }
 }
 
 /* --- A hostile peer --- */
@@ -270,189 +145,148 @@ static void raw_send(struct world *world, struct message *message)
 /* GONE for a stream of which not all was sent: once, the pump went on to send what was dropped. */
 static void test_gone_before_all_was_sent(void **state)
 {
-    struct world world;
-    struct message message = {.len = 0};
+    struct raw raw;
     struct reader reader = {0};
     size_t opened;
 
     (void)state;
-    world_new(&world, 1);
-    raw_join(&world);
-    opened = put_open(&message, 1, 80);
-    raw_send(&world, &message);
-    run(&world, 10 * MS_US);
-    assert_int_equal(world.side[0].opens, 1);
-    pipe_add_listener(world.side[0].opened[0], &reader_events, &reader);
-    fill(world.side[0].opened[0], 60000);
-    pipe_shutdown(world.side[0].opened[0]);
-    put_stream(&message, 1, opened, "x", 1, true); /* and its reader is paused */
-    put_numbers(&message, FRAME_WINDOW, 3, 1, 0, 100000);
-    put_numbers(&message, FRAME_GONE, 1, 1, 0, 0);
-    raw_send(&world, &message);
-    run(&world, SEC_US);
+    raw_begin(&raw);
+    opened = put_open(&raw, 1);
+    raw_send_and_run(&raw, 10 * MS_US);
+    assert_int_equal(raw.side->opens, 1);
+    pipe_add_listener(raw.side->opened[0], &reader_events, &reader);
+    fill(raw.side->opened[0], 60000);
+    pipe_shutdown(raw.side->opened[0]);
+    put_stream(&raw, 1, opened, "x", 1, true); /* and its reader is paused */
+    PUT_NUMBERS(&raw, FRAME_WINDOW, 1, 0, 100000);
+    PUT_NUMBERS(&raw, FRAME_GONE, 1);
+    raw_send_and_run(&raw, SEC_US);
     assert_true(reader.over && reader.why == -ECONNRESET);
-    world_free(&world);
+    raw_free(&raw);
 }
 
 /* A stream that ends inside its OPEN, or its ANSWER, does not stay. */
 static void test_end_inside_opening(void **state)
 {
-    struct world world;
-    struct message message = {.len = 0};
+    struct raw raw;
     struct reader reader;
 
     (void)state;
-    world_new(&world, 1);
-    raw_join(&world);
-    open_from(&world, 0, &reader);
-    run(&world, 10 * MS_US);
-    put_stream(&message, 1, 0, "\0", 1, true);
-    put_stream(&message, 0, 0, "", 0, true);
-    raw_send(&world, &message);
-    run(&world, SEC_US);
+    raw_begin(&raw);
+    assert_non_null(open_from(&raw.world, 0, &reader));
+    run(&raw.world, 10 * MS_US);
+    put_stream(&raw, 1, 0, "\0", 1, true);
+    put_stream(&raw, 0, 0, "", 0, true);
+    raw_send_and_run(&raw, SEC_US);
     assert_true(reader.answered && reader.answer == ANSWER_PEER_LOST && reader.over);
-    assert_int_equal(session_stream_count(world.side[0].session), 0);
-    world_free(&world);
+    assert_int_equal(session_stream_count(raw.side->session), 0);
+    raw_free(&raw);
 }
 
 /* One byte a frame to a reader that does not read: 16 KiB of credit is not a megabyte of memory. */
 static void test_one_byte_frames(void **state)
 {
-    struct world world;
-    struct message message = {.len = 0};
+    struct raw raw;
     size_t opened, before;
-    uint32_t slices;
 
     (void)state;
-    world_new(&world, 1);
-    raw_join(&world);
-    opened = put_open(&message, 1, 80);
-    raw_send(&world, &message);
-    run(&world, 10 * MS_US);
+    raw_begin(&raw);
+    opened = put_open(&raw, 1);
+    raw_send_and_run(&raw, 10 * MS_US);
     before = block_total_bytes();
     for (uint64_t i = opened; i < STREAM_GUARANTEE_BYTES; i++) {
-        put_stream(&message, 1, i, "x", 1, false);
-        if (message.len > BLOCK_BYTES - 16)
-            raw_send(&world, &message);
+        put_stream(&raw, 1, i, "x", 1, false);
+        if (raw.len > BLOCK_BYTES - 16)
+            raw_send(&raw);
     }
-    raw_send(&world, &message);
-    run(&world, SEC_US);
-    slices = stream_find(world.side[0].session, 1)->in.count;
-    assert_in_range(slices, 1, 64);
+    raw_send_and_run(&raw, SEC_US);
+    assert_in_range(stream_find(raw.side->session, 1)->in.count, 1, 64);
     assert_true(block_total_bytes() - before <= 2 * STREAM_GUARANTEE_BYTES);
-    world_free(&world);
+    raw_free(&raw);
 }
 
 /* Frames of a quarter of a block and a byte more each keep a block alive: not while they wait. */
 static void test_quarter_block_frames(void **state)
 {
     static uint8_t bytes[BLOCK_BYTES / 4 + 1];
-    struct world world;
-    struct message message = {.len = 0};
+    struct raw raw;
     size_t opened, before;
 
     (void)state;
-    world_new(&world, 1);
-    raw_join(&world);
+    raw_begin(&raw);
     for (uint64_t id = 1; id < 41; id += 2)
-        opened = put_open(&message, id, 80);
-    raw_send(&world, &message);
-    run(&world, 10 * MS_US);
+        opened = put_open(&raw, id);
+    raw_send_and_run(&raw, 10 * MS_US);
     before = block_total_bytes();
     for (uint64_t id = 1; id < 41; id += 2) {
         for (uint64_t at = opened; at + sizeof(bytes) < STREAM_GUARANTEE_BYTES;
              at += sizeof(bytes)) {
             struct slice slice = {block_new(), NULL, 0};
 
-            put_stream(&message, id, at, bytes, sizeof(bytes), false);
+            put_stream(&raw, id, at, bytes, sizeof(bytes), false);
             slice.data = block_start(slice.block);
-            memcpy(slice.data, message.bytes, slice.len = message.len);
-            message.len = 0;
-            pipe_write(world.raw, &slice);
+            memcpy(slice.data, raw.bytes, slice.len = raw.len);
+            raw.len = 0;
+            pipe_write(raw.pipe, &slice);
         }
     }
-    run(&world, SEC_US);
+    run(&raw.world, SEC_US);
     assert_true(block_total_bytes() - before <= 20 * 2 * STREAM_GUARANTEE_BYTES);
-    world_free(&world);
+    raw_free(&raw);
 }
 
 /* Makes the session say GONE, and does not read. */
 static void test_gone_flood(void **state)
 {
-    struct world world;
-    struct message message = {.len = 0};
-    size_t before;
+    struct raw raw;
 
     (void)state;
-    world_new(&world, 1);
-    raw_join(&world);
-    put_stream(&message, 1, 0, "\xff\xff", 2, false); /* not an OPEN: refused, and then reset */
-    put_numbers(&message, FRAME_RESET, 2, 1, 0, 0);
-    raw_send(&world, &message);
-    run(&world, 10 * MS_US);
-    pipe_pause(world.raw);
-    before = block_total_bytes();
-    for (int round = 0; round < 2000 && world.raw; round++) {
-        while (message.len < BLOCK_BYTES - 16)
-            put_numbers(&message, FRAME_RESET, 2, 1, 0, 0);
-        raw_send(&world, &message);
-        run(&world, 100);
-        assert_true(block_total_bytes() - before < 6 << 20);
-    }
-    world_free(&world);
+    raw_begin(&raw);
+    put_stream(&raw, 1, 0, "\xff\xff", 2, false); /* not an OPEN: refused, and then reset */
+    PUT_NUMBERS(&raw, FRAME_RESET, 1, 0);
+    raw_send_and_run(&raw, 10 * MS_US);
+    PUT_NUMBERS(&raw, FRAME_RESET, 1, 0);
+    flood(&raw, 2000, 100, 6 << 20);
+    raw_free(&raw);
 }
 
 /* Four bytes are not answered with the list of 600 streams, each time, to a peer that does not
  * read. */
 static void test_move_flood(void **state)
 {
-    struct world world;
-    struct message message = {.len = 0};
-    size_t before;
+    struct raw raw;
 
     (void)state;
-    world_new(&world, 1);
-    raw_join(&world);
+    raw_begin(&raw);
     for (uint64_t i = 0; i < STREAMS_MAX; i++) {
-        put_open(&message, i << 1 | 1, 80);
-        if (message.len > BLOCK_BYTES - 64)
-            raw_send(&world, &message);
+        put_open(&raw, i << 1 | 1);
+        if (raw.len > BLOCK_BYTES - 64)
+            raw_send(&raw);
     }
-    raw_send(&world, &message);
-    run(&world, 100 * MS_US);
-    pipe_pause(world.raw);
-    before = block_total_bytes();
-    for (int round = 0; round < 20 && world.raw; round++) {
-        while (message.len < BLOCK_BYTES - 16)
-            put_numbers(&message, FRAME_ATTACH, 1, ATTACH_END | ATTACH_MOVE, 0, 0);
-        raw_send(&world, &message);
-        run(&world, MS_US);
-        assert_true(block_total_bytes() - before < 4 << 20);
-    }
-    world_free(&world);
+    raw_send_and_run(&raw, 100 * MS_US);
+    PUT_NUMBERS(&raw, FRAME_ATTACH, ATTACH_END | ATTACH_MOVE);
+    flood(&raw, 20, MS_US, 4 << 20);
+    raw_free(&raw);
 }
 
 /* Opens, is refused, confirms the refusal's end, and never confirms the reset. */
 static void test_tombs_are_bounded(void **state)
 {
-    struct world world;
-    struct message message = {.len = 0};
+    struct raw raw;
 
     (void)state;
-    world_new(&world, 1);
-    raw_join(&world);
-    for (uint64_t i = 0; i < 20 * STREAMS_MAX && world.side[0].session; i++) {
-        put_open(&message, i << 1 | 1, 7);
-        raw_send(&world, &message);
-        run(&world, 100);
-        put_numbers(&message, FRAME_WINDOW, 3, i << 1 | 1, 7, 16384);
-        raw_send(&world, &message);
-        run(&world, 100);
-        if (world.side[0].session)
-            assert_true(HASH_COUNT(world.side[0].session->tombs) <= 4 * STREAMS_MAX);
+    raw_begin(&raw);
+    raw.side->refuse = true;
+    for (uint64_t i = 0; i < 20 * STREAMS_MAX && raw.side->session; i++) {
+        put_open(&raw, i << 1 | 1);
+        raw_send_and_run(&raw, 100);
+        PUT_NUMBERS(&raw, FRAME_WINDOW, i << 1 | 1, 7, 16384);
+        raw_send_and_run(&raw, 100);
+        if (raw.side->session)
+            assert_true(HASH_COUNT(raw.side->session->tombs) <= 4 * STREAMS_MAX);
     }
-    assert_int_equal(world.side[0].ended, ADIT_EPROTO);
-    world_free(&world);
+    assert_int_equal(raw.side->ended, ADIT_EPROTO);
+    raw_free(&raw);
 }
 
 /* --- Callbacks --- */
@@ -478,17 +312,16 @@ static void ping_told(void *arg, const char *label, const struct addr *remote, u
 
 static void test_close_inside_ping(void **state)
 {
-    struct world world;
-    struct ping ping = {.world = &world, .closes = true};
+    struct raw raw;
+    struct ping ping = {.world = &raw.world, .closes = true};
 
     (void)state;
-    world_new(&world, 1);
-    raw_join(&world);
-    run(&world, 19 * SEC_US);
-    session_ping(world.side[0].session, 2 * SEC_US, ping_told, &ping);
-    run(&world, 10 * SEC_US);
-    assert_true(ping.told == 1 && ping.rtt == 0 && !world.side[0].session);
-    world_free(&world);
+    raw_begin(&raw);
+    run(&raw.world, 19 * SEC_US);
+    session_ping(raw.side->session, 2 * SEC_US, ping_told, &ping);
+    run(&raw.world, 10 * SEC_US);
+    assert_true(ping.told == 1 && ping.rtt == 0 && !raw.side->session);
+    raw_free(&raw);
 }
 
 static void test_ping_of_a_path_that_goes(void **state)
@@ -498,7 +331,7 @@ static void test_ping_of_a_path_that_goes(void **state)
     struct pipe *path;
 
     (void)state;
-    world_new(&world, 2);
+    begin(&world);
     path = join(&world, 50 * MS_US, 0, 0);
     run(&world, SEC_US);
     session_ping(world.side[0].session, 60 * SEC_US, ping_told, &ping);
@@ -510,58 +343,68 @@ static void test_ping_of_a_path_that_goes(void **state)
 
 /* --- Hand-overs --- */
 
+/* Two sessions with a path of 10 ms, and a stream over it, which the far side accepts. */
+struct conversation {
+    struct world world;
+    struct pipe *path, *stream, *far;
+    struct reader client, server;
+};
+
+/* Nothing is read at the far side before pipe_resume(). */
+static void converse(struct conversation *c, int rank)
+{
+    memset(c, 0, sizeof(*c));
+    begin(&c->world);
+    c->path = join(&c->world, 10 * MS_US, 0, rank);
+    c->stream = open_from(&c->world, 0, &c->client);
+    assert_non_null(c->stream);
+    run(&c->world, SEC_US);
+    assert_int_equal(c->world.side[1].opens, 1);
+    c->far = c->world.side[1].opened[0];
+    pipe_add_listener(c->far, &reader_events, &c->server);
+}
+
 /* All bytes are confirmed, the FIN is on a path that is left in good health and dies then. */
 static void test_fin_on_the_path_that_was_left(void **state)
 {
-    struct world world;
-    struct reader client, server = {0};
-    struct pipe *first, *stream;
+    struct conversation c;
 
     (void)state;
-    world_new(&world, 2);
-    first = join(&world, 10 * MS_US, 1, 1);
-    stream = open_from(&world, 0, &client);
-    run(&world, SEC_US);
-    pipe_add_listener(world.side[1].opened[0], &reader_events, &server);
-    pipe_resume(world.side[1].opened[0]);
-    join(&world, 10 * MS_US, 0, 0);
-    run(&world, 19 * MS_US); /* the lists arrive, the peer's MOVE is on its way */
-    pair_cut(first, true);
-    pipe_shutdown(stream);
-    run(&world, 10 * SEC_US);
-    assert_true(server.eof);
-    world_free(&world);
+    converse(&c, 1);
+    pipe_resume(c.far);
+    join(&c.world, 10 * MS_US, 0, 0);
+    run(&c.world, 19 * MS_US); /* the lists arrive, the peer's MOVE is on its way */
+    pair_cut(c.path, true);
+    pipe_shutdown(c.stream);
+    run(&c.world, 10 * SEC_US);
+    assert_true(c.server.eof);
+    world_free(&c.world);
 }
 
 static void test_fin_below_the_mark(void **state)
 {
-    struct world world;
-    struct reader client, server = {0};
-    struct pipe *first, *stream;
+    struct conversation c;
 
     (void)state;
-    world_new(&world, 2);
-    first = join(&world, 10 * MS_US, 0, 0);
-    join(&world, 10 * MS_US, 1, 1);
-    stream = open_from(&world, 0, &client);
-    run(&world, SEC_US);
-    pipe_add_listener(world.side[1].opened[0], &reader_events, &server);
-    pipe_resume(world.side[1].opened[0]);
-    pipe_write_copy(stream, "x", 1);
-    run(&world, 100 * MS_US);
-    pair_cut(first, true);
-    pipe_shutdown(stream);
-    run(&world, 100);
+    converse(&c, 0);
+    pipe_resume(c.far);
+    join(&c.world, 10 * MS_US, 0, 1);
+    run(&c.world, SEC_US);
+    pipe_write_copy(c.stream, "x", 1);
+    run(&c.world, 100 * MS_US);
+    pair_cut(c.path, true);
+    pipe_shutdown(c.stream);
+    run(&c.world, 100);
     for (int i = 0; i < 2; i++) { /* old keys: the move is from a path that was just heard */
-        struct session *session = world.side[i].session;
+        struct session *session = c.world.side[i].session;
 
-        session->active->heard_at = loop_now(world.loop);
+        session->active->heard_at = loop_now(c.world.loop);
         session->active->stale = true;
         session_choose_path(session, NULL);
     }
-    run(&world, 400 * MS_US);
-    assert_true(server.eof);
-    world_free(&world);
+    run(&c.world, 400 * MS_US);
+    assert_true(c.server.eof);
+    world_free(&c.world);
 }
 
 /* Ends that disagree which path is better settle. */
@@ -571,14 +414,14 @@ static void test_ranks_that_disagree(void **state)
     struct session_info info;
 
     (void)state;
-    world_new(&world, 2);
-    join(&world, 10 * MS_US, 0, 1);
-    join(&world, 10 * MS_US, 1, 0);
+    begin(&world);
+    join_ranked(&world, 10 * MS_US, 0, 0, 1);
+    join_ranked(&world, 10 * MS_US, 0, 1, 0);
     run(&world, 10 * SEC_US);
-    session_describe(world.side[0].session, &info);
-    assert_true(info.moves <= 2);
-    session_describe(world.side[1].session, &info);
-    assert_true(info.moves <= 2);
+    for (int i = 0; i < 2; i++) {
+        session_describe(world.side[i].session, &info);
+        assert_true(info.moves <= 2);
+    }
     world_free(&world);
 }
 
@@ -588,48 +431,39 @@ static void test_ranks_that_disagree(void **state)
  * if it had none. */
 static void test_only_path_is_silent(void **state)
 {
-    struct world world;
-    struct reader old, fresh;
+    struct conversation c;
+    struct reader fresh;
 
     (void)state;
-    world_new(&world, 2);
-    pair_cut(join(&world, 10 * MS_US, 0, 0), false);
-    open_from(&world, 0, &old);
-    run(&world, SEC_US);
-    assert_true(old.answered);
-    for (struct path *path = world.side[0].session->paths; path->session; path++)
-        pair_cut(path->pipe, true);
-    run(&world, SEC_US);
-    open_from(&world, 0, &fresh);
-    run(&world, 13 * SEC_US);
+    converse(&c, 0);
+    assert_true(c.client.answered);
+    pair_cut(c.path, true);
+    run(&c.world, SEC_US);
+    assert_non_null(open_from(&c.world, 0, &fresh));
+    run(&c.world, 13 * SEC_US);
     assert_true(fresh.answered && fresh.answer == ANSWER_NO_PATH);
-    assert_false(old.over);
-    run(&world, 200 * SEC_US);
-    assert_true(old.over && !world.side[0].session && !world.side[1].session);
-    world_free(&world);
+    assert_false(c.client.over);
+    run(&c.world, 200 * SEC_US);
+    assert_true(c.client.over && !c.world.side[0].session && !c.world.side[1].session);
+    world_free(&c.world);
 }
 
 /* A stall is not a round trip: the next one is noticed as soon as the first. */
 static void test_stall_is_no_round_trip(void **state)
 {
-    struct world world;
-    struct reader reader;
+    struct conversation c;
     struct session_info info;
-    struct pipe *path, *stream;
 
     (void)state;
-    world_new(&world, 2);
-    path = join(&world, 10 * MS_US, 0, 0);
-    stream = open_from(&world, 0, &reader);
-    run(&world, SEC_US);
-    pair_cut(path, true);
-    pipe_write_copy(stream, "x", 1);
-    run(&world, 20 * SEC_US);
-    pair_cut(path, false);
-    run(&world, SEC_US);
-    session_describe(world.side[0].session, &info);
+    converse(&c, 0);
+    pair_cut(c.path, true);
+    pipe_write_copy(c.stream, "x", 1);
+    run(&c.world, 20 * SEC_US);
+    pair_cut(c.path, false);
+    run(&c.world, SEC_US);
+    session_describe(c.world.side[0].session, &info);
     assert_true(info.path[0].state == PATH_ACTIVE && info.path[0].rtt_us < 100 * MS_US);
-    world_free(&world);
+    world_free(&c.world);
 }
 
 /* --- Credit --- */
@@ -637,49 +471,38 @@ static void test_stall_is_no_round_trip(void **state)
 /* A stream whose sink is another stream gets new credit when that has sent. */
 static void test_stream_into_stream(void **state)
 {
-    struct world world;
-    struct reader client;
-    struct pipe *stream;
+    struct conversation c;
     uint64_t written = 0, total = 1 << 20;
 
     (void)state;
-    world_new(&world, 2);
-    join(&world, MS_US, 0, 0);
-    stream = open_from(&world, 0, &client);
-    run(&world, SEC_US);
-    pipe_link(world.side[1].opened[0], world.side[1].opened[0]);
-    pipe_resume(world.side[1].opened[0]);
-    for (int i = 0; i < 2000 && client.got < total; i++) {
-        written += fill(stream, total - written);
-        run(&world, 5 * MS_US);
+    converse(&c, 0);
+    pipe_link(c.far, c.far);
+    pipe_resume(c.far);
+    for (int i = 0; i < 2000 && c.client.got < total; i++) {
+        written += fill(c.stream, total - written);
+        run(&c.world, 5 * MS_US);
     }
-    assert_int_equal(client.got, total);
-    world_free(&world);
+    assert_int_equal(c.client.got, total);
+    world_free(&c.world);
 }
 
 /* What came before the peer's close is delivered, however slow the reader. */
 static void test_close_keeps_what_was_sent(void **state)
 {
-    struct world world;
-    struct reader client, server = {0};
-    struct pipe *stream;
+    struct conversation c;
 
     (void)state;
-    world_new(&world, 2);
-    join(&world, 10 * MS_US, 0, 0);
-    stream = open_from(&world, 0, &client);
-    run(&world, SEC_US);
-    pipe_add_listener(world.side[1].opened[0], &reader_events, &server);
-    pipe_write_copy(stream, "last words", 10);
-    pipe_close(stream);
-    run(&world, SEC_US);
-    assert_int_equal(session_stream_count(world.side[0].session), 0);
-    pipe_write_copy(world.side[1].opened[0], "too late", 8);
-    pipe_resume(world.side[1].opened[0]);
-    run(&world, SEC_US);
-    assert_true(server.got == 10 && server.eof && server.over);
-    assert_int_equal(session_stream_count(world.side[1].session), 0);
-    world_free(&world);
+    converse(&c, 0);
+    pipe_write_copy(c.stream, "last words", 10);
+    pipe_close(c.stream);
+    run(&c.world, SEC_US);
+    assert_int_equal(session_stream_count(c.world.side[0].session), 0);
+    pipe_write_copy(c.far, "too late", 8);
+    pipe_resume(c.far);
+    run(&c.world, SEC_US);
+    assert_true(c.server.got == 10 && c.server.eof && c.server.over);
+    assert_int_equal(session_stream_count(c.world.side[1].session), 0);
+    world_free(&c.world);
 }
 
 /* --- Reassembly --- */
