@@ -38,6 +38,14 @@ static enum policy_verdict judge(const struct policy *policy, const char *to, ui
     return policy_check(policy, POLICY_TCP, &addr, name);
 }
 
+/* The same verdict for the port 443 of each. */
+#define EXPECT_ALL(policy, hosts, verdict)                        \
+    do {                                                          \
+        for (size_t i_ = 0; i_ < COUNT(hosts); i_++)              \
+            if (judge(policy, hosts[i_], 443, NULL) != (verdict)) \
+                fail_msg("%s is not %s", hosts[i_], #verdict);    \
+    } while (0)
+
 static void public_by_default(void **state)
 {
     (void)state;
@@ -98,12 +106,8 @@ static void public_by_default(void **state)
         "fe80::1%1",
     };
     struct policy *policy = policy_new();
-    for (size_t i = 0; i < COUNT(open); i++)
-        if (judge(policy, open[i], 443, NULL) != POLICY_ALLOWED)
-            fail_msg("%s is closed", open[i]);
-    for (size_t i = 0; i < COUNT(closed); i++)
-        if (judge(policy, closed[i], 443, NULL) != POLICY_NOT_PUBLIC)
-            fail_msg("%s is open", closed[i]);
+    EXPECT_ALL(policy, open, POLICY_ALLOWED);
+    EXPECT_ALL(policy, closed, POLICY_NOT_PUBLIC);
     struct addr none = {0};
     assert_int_equal(policy_check(policy, POLICY_TCP, &none, NULL), POLICY_NOT_PUBLIC);
     policy_free(policy);
@@ -135,12 +139,8 @@ static void wrapped_addresses(void **state)
         "2001:0:4136:e378:8000:63bf:f5ff:fffe", /* Teredo client 10.0.0.1 */
     };
     struct policy *policy = policy_new();
-    for (size_t i = 0; i < COUNT(open); i++)
-        if (judge(policy, open[i], 443, NULL) != POLICY_ALLOWED)
-            fail_msg("%s is closed", open[i]);
-    for (size_t i = 0; i < COUNT(closed); i++)
-        if (judge(policy, closed[i], 443, NULL) != POLICY_NOT_PUBLIC)
-            fail_msg("%s is open", closed[i]);
+    EXPECT_ALL(policy, open, POLICY_ALLOWED);
+    EXPECT_ALL(policy, closed, POLICY_NOT_PUBLIC);
 
     /* Allowing what is wrapped opens the wrapper; denying it closes the wrapper. */
     add(policy, true, "10.0.0.0/8");
