@@ -16,6 +16,9 @@
  * one that does not is put together in a block of its size. What is neither STUN nor ChannelData
  * ends the leg, since nobody knows where the next frame would begin.
  *
+ * What is sent is given to the pipe in one piece: a head goes in front of data in the data's own
+ * block where nobody else has that, else both are copied.
+ *
  * Everything is told from the loop. While a callback runs, `gone` tells the code below it whether
  * the leg was closed inside.
  *
@@ -421,21 +424,29 @@ size_t leg_room(const struct leg *leg)
     return queued < LEG_QUEUE_BYTES / 2 ? LEG_QUEUE_BYTES / 2 - queued : 0;
 }
 
+/* 0, or why a frame of so many bytes cannot be sent now. */
+static int check_room(struct leg *leg, size_t bytes)
+{
+    size_t queued;
+
+    if (!leg_is_up(leg) || !pipe_is_up(leg->pipe))
+        return ADIT_ECLOSED;
+    if (!leg_is_stream(leg))
+        return 0;
+    queued = pipe_queued(leg->pipe);
+    /* Those who wait for `room` are told by on_room(). */
+    leg->no_room |= queued + bytes >= LEG_QUEUE_BYTES / 2;
+    return queued + bytes > LEG_QUEUE_BYTES ? -ENOBUFS : 0;
+}
+
 int leg_send2(struct leg *leg, const void *head, size_t head_len, const void *data, size_t len)
 {
     size_t total = head_len + len, padding = leg_is_stream(leg) ? channel_padding(total) : 0;
     struct slice slice;
+    int r = check_room(leg, total);
 
-    if (!leg_is_up(leg))
-        return ADIT_ECLOSED;
-    if (leg_is_stream(leg)) {
-        size_t queued = pipe_queued(leg->pipe);
-
-        /* Those who wait for `room` are told by on_room(). */
-        leg->no_room |= queued + total >= LEG_QUEUE_BYTES / 2;
-        if (queued + total > LEG_QUEUE_BYTES)
-            return -ENOBUFS;
-    }
+    if (r != 0)
+        return r;
     slice.block = block_new_sized(total + padding);
     slice.data = block_start(slice.block);
     slice.len = total + padding;
@@ -444,6 +455,36 @@ int leg_send2(struct leg *leg, const void *head, size_t head_len, const void *da
         memcpy(slice.data + head_len, data, len);
     memset(slice.data + total, 0, padding);
     return pipe_write(leg->pipe, &slice);
+}
+
+/* Whether the data's block is ours alone, with room for so many bytes before and behind. */
+static bool can_extend(const struct slice *data, size_t before, size_t behind)
+{
+    struct block *block = data->block;
+
+    return block && block->refs == 1 && (size_t)(data->data - block->data) >= before &&
+           data->data + data->len + behind <= block_start(block) + block->size;
+}
+
+int leg_send_slice(struct leg *leg, const void *head, size_t head_len, struct slice *data)
+{
+    size_t total = head_len + data->len, padding = leg_is_stream(leg) ? channel_padding(total) : 0;
+    int r;
+
+    if (!can_extend(data, head_len, padding)) {
+        r = leg_send2(leg, head, head_len, data->data, data->len);
+        if (r == 0)
+            slice_drop(data);
+        return r;
+    }
+    r = check_room(leg, total);
+    if (r != 0)
+        return r;
+    memset(data->data + data->len, 0, padding);
+    data->data -= head_len;
+    data->len = total + padding;
+    memcpy(data->data, head, head_len);
+    return pipe_write(leg->pipe, data);
 }
 
 int leg_send(struct leg *leg, const void *bytes, size_t len)

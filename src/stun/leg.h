@@ -73,6 +73,10 @@ void leg_abort(struct leg *leg);
 #define LEG_QUEUE_BYTES ((size_t)512 * 1024)
 int leg_send(struct leg *leg, const void *bytes, size_t len);
 int leg_send2(struct leg *leg, const void *head, size_t head_len, const void *data, size_t len);
+/* The same of a head and data that are the leg's from then on, if it returns 0; else they are still
+ * the caller's. Copies nothing where nobody else has the data's block: the head is written in front
+ * of it, within its SLICE_HEADROOM. */
+int leg_send_slice(struct leg *leg, const void *head, size_t head_len, struct slice *data);
 /* Bytes that may be sent before those who send much should wait for `room`; half of what a stream
  * holds, so that requests still go out. */
 size_t leg_room(const struct leg *leg);

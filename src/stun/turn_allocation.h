@@ -66,6 +66,10 @@ bool turn_allocation_is_permitted(const struct turn_allocation *allocation,
  * leg's queue is full; -EAFNOSUPPORT: no relayed address of its family. */
 int turn_allocation_send(struct turn_allocation *allocation, const void *data, size_t len,
                          const struct addr *peer);
+/* The same of a slice, which is the allocation's from then on if it returns 0, and copied only
+ * where others have its block or there is no channel yet. */
+int turn_allocation_send_slice(struct turn_allocation *allocation, struct slice *data,
+                               const struct addr *peer);
 /* Bytes that may be sent now. */
 size_t turn_allocation_room(const struct turn_allocation *allocation);
 /* Stops and starts what comes from the server. */

@@ -414,18 +414,18 @@ static bool relays_family(const struct turn_allocation *a, int family)
     return turn_allocation_relayed(a, family, &relayed) == 0;
 }
 
-/* By which way the message goes now. */
-static int send_now(struct turn_allocation *a, const void *data, size_t len,
-                    const struct addr *peer)
+/* By which way the message goes now; 0: it is taken. */
+static int send_now(struct turn_allocation *a, struct slice *data, const struct addr *peer)
 {
     struct turn_channel *channel = find_channel(a, peer);
     uint8_t header[CHANNEL_HEADER_BYTES];
     uint64_t now = turn_now(a);
+    int r;
 
     if (channel && channel->state == TURN_CHANNEL_BOUND && now < channel->expires) {
         channel->used = now;
-        channel_build(header, (uint16_t)(CHANNEL_FIRST + (channel - a->channels)), len);
-        return leg_send2(a->leg->leg, header, sizeof(header), data, len);
+        channel_build(header, (uint16_t)(CHANNEL_FIRST + (channel - a->channels)), data->len);
+        return leg_send_slice(a->leg->leg, header, sizeof(header), data);
     }
     if (!turn_allocation_is_permitted(a, peer))
         return -EACCES;
@@ -433,26 +433,43 @@ static int send_now(struct turn_allocation *a, const void *data, size_t len,
         open_channel(a, peer);
     else if (channel->state == TURN_CHANNEL_RESTING)
         wake_channel(a, channel);
-    return send_indication(a, data, len, peer);
+    r = send_indication(a, data->data, data->len, peer);
+    if (r == 0)
+        slice_drop(data);
+    return r;
 }
 
-int turn_allocation_send(struct turn_allocation *allocation, const void *data, size_t len,
-                         const struct addr *peer)
+int turn_allocation_send_slice(struct turn_allocation *allocation, struct slice *data,
+                               const struct addr *peer)
 {
     struct turn_allocation *a = allocation;
     int r;
 
     if (a->state != TURN_UP || !a->leg->up)
         return ADIT_ECLOSED;
-    if (len > TURN_DATA_MAX)
+    if (data->len > TURN_DATA_MAX)
         return -EMSGSIZE;
     if (!relays_family(a, peer->family))
         return -EAFNOSUPPORT;
-    r = send_now(a, data, len, peer);
+    r = send_now(a, data, peer);
     if (r == 0)
         turn_sent(a);
     else
         a->dropped++;
+    return r;
+}
+
+int turn_allocation_send(struct turn_allocation *allocation, const void *data, size_t len,
+                         const struct addr *peer)
+{
+    struct slice slice;
+    int r;
+
+    if (len > TURN_DATA_MAX)
+        return -EMSGSIZE;
+    slice = slice_copy(data, len);
+    r = turn_allocation_send_slice(allocation, &slice, peer);
+    slice_drop(&slice);
     return r;
 }
 

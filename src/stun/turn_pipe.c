@@ -218,9 +218,8 @@ enum sending {
     DROPPED,
 };
 
-/* What can be done with a message now. */
-static enum sending send_message(struct turn_pipe *turn, const struct slice *data,
-                                 const struct addr *to)
+/* What can be done with a message now; SENT: the slice is empty. */
+static enum sending send_message(struct turn_pipe *turn, struct slice *data, const struct addr *to)
 {
     struct turn_allocation *allocation = turn_servers_allocation(turn->servers);
     const struct peer *peer = find_peer(turn, to);
@@ -231,7 +230,7 @@ static enum sending send_message(struct turn_pipe *turn, const struct slice *dat
         return BLOCKED;
     if (peer->state == PEER_ASKING)
         return WAITS;
-    switch (turn_allocation_send(allocation, data->data, data->len, to)) {
+    switch (turn_allocation_send_slice(allocation, data, to)) {
     case 0:
         return SENT;
     case -ENOBUFS:

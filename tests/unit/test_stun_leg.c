@@ -211,6 +211,56 @@ static void streams_cut_everywhere(void **state)
     }
 }
 
+/* A head is put in front of bytes that nobody else has, without a copy; what others have too stays
+ * as it is. */
+static void heads_in_front_of_slices(void **state)
+{
+    (void)state;
+    for (int stream = 0; stream < 2; stream++) {
+        struct loop *loop = loop_new();
+        struct recorder server = {0}, peer = {0}, *far = stream ? &peer : &server;
+        struct addr at = addr_loopback(AF_INET, 0);
+        struct told told = {0};
+        struct block *block = block_new_sized(64);
+        struct slice mine = {block, block_start(block), 5}, kept, shared, tight;
+
+        record(&server, stream ? tcp_listen(loop, &at, NULL) : udp_listen(loop, &at, NULL));
+        pipe_addrs(server.pipe, &at, NULL);
+        struct stun_server where = server_at(stream ? SERVER_TCP : SERVER_UDP, &at);
+        open_leg(&told, loop, &where, NULL);
+        memcpy(mine.data, "12345", 5);
+        memset(mine.data + 5, 'x', 3);
+        assert_int_equal(leg_send_slice(told.leg, "HEAD", 4, &mine), ADIT_ECLOSED);
+        assert_int_equal(mine.len, 5); /* still ours */
+        RUN_UNTIL(loop, told.ups == 1 && (!stream || server.client));
+        if (stream)
+            record(&peer, server.client);
+        kept = slice_ref(&mine);
+        shared = kept;
+        assert_int_equal(leg_send_slice(told.leg, "HEAD", 4, &shared), 0);
+        assert_null(shared.block);
+        assert_memory_equal(mine.data, "12345xxx", 8);
+        assert_int_equal(block->refs, 1);
+        assert_int_equal(leg_send_slice(told.leg, "head", 4, &mine), 0);
+        assert_null(mine.block);
+        assert_memory_equal(block_start(block) - 4, "head12345", 9); /* queued: alive */
+        tight = slice_copy("678", 3);                                /* no room for padding */
+        assert_int_equal(leg_send_slice(told.leg, "HEAD", 4, &tight), 0);
+        assert_null(tight.block);
+        RUN_UNTIL(loop, far->bytes == (stream ? 32 : 25));
+        if (stream)
+            assert_memory_equal(far->text, "HEAD12345\0\0\0head12345\0\0\0HEAD678\0", 32);
+        else
+            assert_memory_equal(far->text, "HEAD12345head12345HEAD678", 25);
+        leg_close(told.leg);
+        if (stream)
+            pipe_close(peer.pipe);
+        RUN_UNTIL(loop, !stream || peer.ends == 1);
+        close_all(loop, &server);
+        finish(loop);
+    }
+}
+
 struct world {
     struct loop *loop;
     struct recorder server, peer;
@@ -743,6 +793,7 @@ int main(void)
         cmocka_unit_test(nobody_there),
         cmocka_unit_test(tls_carries_frames),
         cmocka_unit_test(tls_servers_that_are_not_believed),
+        cmocka_unit_test(heads_in_front_of_slices),
         cmocka_unit_test(tls_that_goes_wrong),
         cmocka_unit_test(uris),
     };
