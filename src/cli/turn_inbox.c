@@ -220,6 +220,16 @@ static void on_work(void *arg)
         defer_next(inbox->loop, &inbox->work);
 }
 
+/* "300.0 MB" */
+static const char *size_text(uint64_t bytes, char buf[32])
+{
+    if (bytes >= 1000000)
+        snprintf(buf, 32, "%.1f MB", (double)bytes / 1e6);
+    else
+        snprintf(buf, 32, "%llu bytes", (unsigned long long)bytes);
+    return buf;
+}
+
 static uint64_t sum(uint64_t a, uint64_t b)
 {
     return a > UINT64_MAX - b ? UINT64_MAX : a + b;
@@ -231,6 +241,7 @@ static bool has_room(const struct inbox *inbox, const struct inbox_file *file, c
 {
     uint64_t free_bytes, needed = sum(file->size - file->there, inbox->options.spare_bytes);
     uint64_t now = loop_now(inbox->loop);
+    char is[32], wanted[32];
     struct statvfs fs;
 
     for (size_t i = 0; i < INBOX_FILES_MAX; i++) {
@@ -245,9 +256,9 @@ static bool has_room(const struct inbox *inbox, const struct inbox_file *file, c
     if (needed <= free_bytes || file->size == file->there)
         return true;
     snprintf(why, INBOX_TEXT_MAX,
-             "the listener's disk is too full: %.1f MB are free, and with this file %.1f MB would "
-             "have to be; make room there, or listen with another --output",
-             (double)free_bytes / 1e6, (double)needed / 1e6);
+             "the listener's disk is too full: %s are free, and with this file %s would have to be; "
+             "make room there, or listen with another --output",
+             size_text(free_bytes, is), size_text(needed, wanted));
     return false;
 }
 
@@ -255,6 +266,7 @@ static bool has_room(const struct inbox *inbox, const struct inbox_file *file, c
 static int check_size(const struct inbox *inbox, uint64_t size, char *why)
 {
     uint64_t most = inbox->options.size_max;
+    char is[32], taken[32];
 
     if (size <= most && most > 0 && size <= INT64_MAX)
         return 0;
@@ -262,9 +274,9 @@ static int check_size(const struct inbox *inbox, uint64_t size, char *why)
         snprintf(why, INBOX_TEXT_MAX, "the listener takes messages only, no files (--max-size 0)");
     else
         snprintf(why, INBOX_TEXT_MAX,
-                 "the file is too large: it has %.1f MB, and the listener takes %.1f MB at most; "
-                 "listen with a larger --max-size",
-                 (double)size / 1e6, (double)most / 1e6);
+                 "the file is too large: it has %s, and the listener takes %s at most; listen with a "
+                 "larger --max-size",
+                 size_text(size, is), size_text(most, taken));
     return -EFBIG;
 }
 

@@ -28,6 +28,7 @@
 #include "stun/turn_ordered.h"
 
 #define SIZE_MAX_TEXT "4G" /* --max-size */
+#define LINGER_MS     3000 /* for senders to confirm our last answers */
 
 struct listen {
     struct turn_session session;
@@ -460,7 +461,8 @@ static int listen_open(struct listen *l)
     }
     l->below = l->pipe = turn_pipe_open(s->loop, &settings);
     if (l->pipe != NULL && !l->plain)
-        l->pipe = turn_ordered_open(l->below, NULL);
+        l->pipe =
+            turn_ordered_open(l->below, &(struct turn_ordered_options){.linger_ms = LINGER_MS});
     if (l->pipe == NULL) {
         cli_complain("out of memory");
         return CLI_FAILURE;

@@ -71,10 +71,13 @@ static void fail(struct send *s, int code)
     progress_hide(&s->progress);
     s->state = SEND_OVER;
     s->session.code = code;
-    if (s->pipe != NULL && !s->closing) {
-        s->closing = true;
+    if (s->pipe == NULL || s->closing)
+        return;
+    s->closing = true;
+    if (s->joined && !s->plain)
+        turn_ordered_leave(s->pipe); /* so that the listener does not wait for us */
+    else
         pipe_abort(s->pipe, -ECANCELED);
-    }
 }
 
 /* What is to be done about a file that did not get through; NULL: there is none. */

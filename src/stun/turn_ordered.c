@@ -26,10 +26,12 @@
  * and at the end of the pipe. Callbacks may do anything to the pipe, since it is destroyed from the
  * loop only; a peer that a callback is about is freed after it.
  *
- * Limits: TURN_ORDERED_PEERS_MAX peers (one more takes the place of whoever has said nothing for
- * give_up_ms; else it is not answered, and written to in vain); a queue of what was written, which
- * those who respect pipe_room() keep at TURN_ORDERED_QUEUE_BYTES; for each peer a window of
- * ORDERED_WINDOW packets received out of order, ORDERED_HELD_MAX bytes of them, and one message.
+ * Limits: TURN_ORDERED_PEERS_MAX peers (one more takes the place of the first who has introduced
+ * himself and no more, or of whoever has said nothing for give_up_ms; else it is not answered, and
+ * written to in vain); a queue of what was written, which those who respect pipe_room() keep at
+ * TURN_ORDERED_QUEUE_BYTES, short messages counting ORDERED_SEGMENT_COST more; what was received
+ * and not delivered, ORDERED_HELD_MAX bytes of a peer, and of all ORDERED_HELD_ALL_MAX and a share
+ * of that for each; and for each peer one message that is being put together.
  */
 #include "stun/turn_ordered.h"
 
@@ -130,6 +132,12 @@ static bool has_to_send(const struct ordered_peer *peer)
     return peer->out.first != peer->out.end;
 }
 
+/* Has introduced himself, and no more: that may be said with anybody's address. */
+static bool is_stranger(const struct ordered_peer *peer)
+{
+    return !peer->was_established && !has_to_send(peer);
+}
+
 /* Introduces us, again and again, to a peer that we have something for, or announces our new
  * address to one that knows us; forgets one that only introduced itself. */
 static void on_hello_due(void *arg)
@@ -144,7 +152,7 @@ static void on_hello_due(void *arg)
         }
         return;
     }
-    if (!has_to_send(peer) && !peer->was_established) {
+    if (is_stranger(peer)) {
         free_peer(peer);
         return;
     }
@@ -223,18 +231,24 @@ static void drop_peer(struct ordered_peer *peer)
     tell_room(o);
 }
 
-/* Makes room for another peer: whoever vanished without a word has said nothing for longest, and
- * waits for nothing of ours. If it is there after all, it introduces itself again. */
+/* Makes room for another peer: of strangers the first goes, so that they cannot keep others out;
+ * else whoever vanished without a word has said nothing for longest, and waits for nothing of ours.
+ * If it is there after all, it introduces itself again. */
 static void make_room(struct ordered *o)
 {
-    struct ordered_peer *idlest = NULL;
+    struct ordered_peer *idlest = NULL, *stranger = NULL;
 
     if (o->peer_count < TURN_ORDERED_PEERS_MAX)
         return;
-    for (struct ordered_peer *peer = o->peers; peer; peer = peer->next)
+    for (struct ordered_peer *peer = o->peers; peer; peer = peer->next) {
+        if (is_stranger(peer) && (!stranger || peer->heard <= stranger->heard))
+            stranger = peer;
         if (peer->established && !has_to_send(peer) && (!idlest || peer->heard < idlest->heard))
             idlest = peer;
-    if (idlest && ordered_now(idlest) - idlest->heard >= o->give_up_ms * MS_US)
+    }
+    if (stranger)
+        free_peer(stranger);
+    else if (idlest && ordered_now(idlest) - idlest->heard >= o->give_up_ms * MS_US)
         drop_peer(idlest);
 }
 
@@ -376,7 +390,7 @@ static void follow(struct ordered_peer *peer, const struct ordered_packet *packe
 
     if (addr_equal(&peer->now, from))
         return;
-    if (packet->type == ORDERED_DATA ? (int32_t)(packet->time_us - peer->in.time_us) < 0
+    if (packet->type == ORDERED_DATA ? !ordered_in_is_newer(peer, packet->time_us)
                                      : !(packet->flags & ORDERED_ASK))
         return;
     peer->now = *from;
@@ -500,8 +514,10 @@ static void ordered_write(struct pipe *pipe, struct slice *data, const struct ad
         peer = find_by_addr(o, to);
     else if (o->peer_count == 1)
         peer = o->peers;
-    if (!peer && to && addr_is_set(to))
+    if (!peer && to && addr_is_set(to)) {
+        make_room(o);
         peer = new_peer(o, to);
+    }
     if (!peer || data->len > TURN_ORDERED_MESSAGE_MAX) {
         log_warn("event=ordered-message-dropped bytes=%zu reason=\"%s\"", data->len,
                  peer ? "too long" : "no such peer, or too many");
@@ -601,6 +617,15 @@ static void ordered_close(struct pipe *pipe, int why)
         defer_soon(pipe->loop, &o->finishing);
 }
 
+void turn_ordered_leave(struct pipe *pipe)
+{
+    struct ordered *o = ordered_of(pipe);
+
+    pipe_close(pipe);
+    if (!(pipe->flags & PIPE_IS_OVER))
+        defer_soon(pipe->loop, &o->finishing);
+}
+
 static int ordered_addrs(const struct pipe *pipe, struct addr *local, struct addr *remote)
 {
     const struct ordered *o = ordered_of(pipe);
@@ -683,10 +708,10 @@ void turn_ordered_set_events(struct pipe *pipe, const struct turn_ordered_events
 void turn_ordered_moved(struct pipe *pipe)
 {
     for (struct ordered_peer *peer = ordered_of(pipe)->peers; peer; peer = peer->next) {
-        if (!peer->established)
-            continue;
+        ordered_out_moved(peer);
         peer->hellos = 0;
-        timer_set_in(pipe->loop, &peer->hello, 0);
+        if (peer->established || has_to_send(peer))
+            timer_set_in(pipe->loop, &peer->hello, 0);
     }
 }
 
@@ -697,10 +722,10 @@ int turn_ordered_redirect(struct pipe *pipe, const struct addr *peer, const stru
     if (!known)
         return -ENOENT;
     known->now = *now;
-    if (known->established) {
-        known->hellos = 0;
+    ordered_out_moved(known);
+    known->hellos = 0;
+    if (known->established || has_to_send(known))
         timer_set_in(pipe->loop, &known->hello, 0);
-    }
     return 0;
 }
 

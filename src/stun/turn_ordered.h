@@ -45,6 +45,9 @@ struct turn_ordered_events {
 };
 void turn_ordered_set_events(struct pipe *pipe, const struct turn_ordered_events *events,
                              void *arg);
+/* Closes it without waiting: what is not confirmed is dropped, but the peers are told that we go,
+ * and need not find out. `end` follows that of the pipe below. */
+void turn_ordered_leave(struct pipe *pipe);
 /* Our own address has changed (the relay failed over): tells the peers by what is sent next. */
 void turn_ordered_moved(struct pipe *pipe);
 /* The peer known as `peer` is now at `now`. 0 or -ENOENT. */

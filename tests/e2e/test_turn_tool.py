@@ -157,6 +157,162 @@ def resume(t):
     equal(os.listdir(listener.inbox), ["big"], "what is left in the inbox")
 
 
+@test("turn listen: what a sender says stays one line, and steers nothing", timeout=60)
+def one_line(t):
+    need("turnserver", "ss")
+    space = Space(t)
+    space.coturn()
+    evil = "x\n10.9.0.1:1: file evil, 3 bytes\x1b[2J\u202e \\n"
+    named = t.write("new\nline\x1b[31m", b"1")
+    broken = os.path.join(os.fsencode(t.dir), b"no\xffutf8")
+    with open(broken, "wb") as f:
+        f.write(b"2")
+    listener = Listener(space)
+    out, _ = send(space, listener.address, evil, named, os.fsdecode(broken))
+    check(r"sent: new\nline\x1b[31m, 1 bytes" in out and r"sent: no\xffutf8, " in out, out)
+    listener.p.expect(r"file no_utf8, ")
+    lines = listener.p.out.lines
+    equal(len(lines), 4, "lines")
+    check(lines[1].endswith(r": x\n10.9.0.1:1: file evil, 3 bytes\x1b[2J\u202e \\n"), lines[1])
+    check(": file new_line_[31m, 1 bytes" in lines[2], lines[2])
+    listener.has("new_line_[31m", b"1")
+    listener.stop()
+    # JSON is ASCII, and nothing is lost of what is no text.
+    p = space.spawn("json", t.program, "turn", "listen", *login(t), "--server", f"turn:{SERVER}",
+                    "--json")
+    address = json.loads(p.expect(r'^(\{.*"ready".*)').group(1))["address"]
+    send(space, address, "--text", evil, os.fsdecode(b"\xff1"))
+    event = json.loads(p.expect(r"^(.*bytes.*)$").group(1))
+    equal(event["text"], evil, "the text")
+    line = p.expect(r"^(.*text_hex.*)$").group(1)
+    check(line.isascii() and json.loads(line)["text_hex"] == "ff31", line)
+    equal(p.stop(), 0, "exit code")
+    # Raw: messages only.
+    p = space.spawn("raw", t.program, "turn", "listen", *login(t), "--server", f"turn:{SERVER}",
+                    "--raw", "--output", listener.inbox)
+    address = p.expect_log(r"^address: (\S+)$").group(1)
+    send(space, address, evil, named)
+    p.expect_log(r"file new_line_\[31m\.1, |file new_line_\[31m, ")
+    equal(p.stop(), 0, "exit code")
+    equal(p.out.text(), evil, "standard output")
+
+
+@test("turn listen: what is too large is refused, and the sender is told", timeout=60)
+def limits(t):
+    need("turnserver", "ss")
+    space = Space(t)
+    space.coturn()
+    large, small = t.write("large", b"x" * 5000), t.write("small", b"x" * 4096)
+    listener = Listener(space, "--max-size", "4K")
+    _, err = send(space, listener.address, "before", large, "behind", code=1)
+    check("refused: the file is too large" in err and "--max-size" in err, err)
+    listener.p.expect_log("not authenticated")
+    listener.p.expect(": before$")
+    listener.p.expect_log("refused to 10.9.0.1:.*too large")
+    equal(os.listdir(listener.inbox), [], "what is kept")
+    send(space, listener.address, small)
+    listener.has("small", b"x" * 4096)
+    listener.stop()
+    listener = Listener(space, "--max-size", "0")
+    _, err = send(space, listener.address, small, code=1)
+    check("messages only" in err, err)
+    listener.stop()
+    code, _, err = space.adit("listen", *login(t), "--server", f"turn:{SERVER}", "--max-size", "x")
+    check(code == 2 and "--max-size x: a size" in err, err)
+
+
+@test("turn send: files of one name do not mix, also when one was cut", timeout=120)
+def same_name(t):
+    need("turnserver", "ss")
+    space = Space(t)
+    space.coturn()
+    os.mkdir(t.path("a"))
+    os.mkdir(t.path("b"))
+    first, other = os.urandom(40_000_000), os.urandom(3_000_000)
+    t.write("a/file", first)
+    t.write("b/file", other)
+    listener = Listener(space)
+    sender = space.spawn("send", t.program, "turn", "send", *login(t), "--server",
+                         f"turn:{SERVER}", "--to", listener.address, t.path("a/file"))
+
+    def parts():
+        return [n for n in os.listdir(listener.inbox) if n.endswith(".part") and
+                os.path.getsize(os.path.join(listener.inbox, n)) > 500_000]
+    await_true(parts, "a part of the file", 30)
+    sender.kill()
+    _, err = send(space, listener.address, t.path("b/file"))
+    check("already" not in err, err)
+    listener.has("file", other)
+    _, err = send(space, listener.address, t.path("a/file"))
+    check("already" in err, err)
+    listener.p.expect(r"file file\.1, 40000000 bytes")
+    listener.has("file.1", first)
+    # Damage to a part is noticed, and the next time begins anew.
+    sender = space.spawn("send", t.program, "turn", "send", *login(t), "--server",
+                         f"turn:{SERVER}", "--to", listener.address, t.path("a/file"))
+    name = await_true(parts, "a part of the file", 30)[0]
+    sender.kill()
+    with open(os.path.join(listener.inbox, name), "r+b") as f:
+        f.write(b"damage")
+    _, err = send(space, listener.address, t.path("a/file"), code=1)
+    check("what arrived is not what was sent" in err, err)
+    send(space, listener.address, t.path("a/file"))
+    listener.has("file.2", first)
+    equal(sorted(os.listdir(listener.inbox)), ["file", "file.1", "file.2"], "the inbox")
+    listener.stop()
+
+
+@test("turn send: a listener that does not answer is waited for, and that is told", timeout=90)
+def waited_for(t):
+    need("turnserver", "ss")
+    space = Space(t)
+    space.coturn()
+    file = t.write("big", os.urandom(40_000_000))
+    listener = Listener(space)
+    sender = space.spawn("send", t.program, "turn", "send", *login(t), "--server",
+                         f"turn:{SERVER}", "--to", listener.address, file)
+    await_true(lambda: any(n.endswith(".part") for n in os.listdir(listener.inbox)), "the file")
+    os.kill(listener.p.pid, signal.SIGSTOP)
+    sender.expect_log("has not answered for [56] s; waiting for it")
+    os.kill(listener.p.pid, signal.SIGCONT)
+    sender.expect_log("answers again")
+    equal(sender.wait(40), 0, "exit code")
+    listener.stop()
+
+
+@test("turn send: a listener that is gone is given up, whatever was under way", timeout=200, long=True)
+def gone(t):
+    need("turnserver", "ss")
+    space = Space(t)
+    space.coturn()
+    file = t.write("big", os.urandom(60_000_000))
+    # The first sends a file; the second a message that is longer than what is under way at once;
+    # the third, lines, one of them to nobody.
+    listener = Listener(space)
+    to = ["--server", f"turn:{SERVER}", "--to", listener.address]
+    files = space.spawn("files", t.program, "turn", "send", *login(t), *to, file)
+    await_true(lambda: any(n.endswith(".part") for n in os.listdir(listener.inbox)), "the file")
+    lines = space.spawn("lines", t.program, "turn", "send", *login(t), *to, stdin=subprocess.PIPE)
+    lines.p.stdin.write(b"one\n")
+    lines.p.stdin.flush()
+    listener.p.expect(": one$")
+    os.kill(listener.p.pid, signal.SIGSTOP)
+    long = space.spawn("long", t.program, "turn", "send", *login(t), *to, "x" * 100_000)
+    lines.p.stdin.write(b"two\n")
+    lines.p.stdin.flush()
+    listener.p.kill()
+    equal(long.wait(45), 1, "exit code")
+    check("no answer" in long.log.text() and "given up" in long.log.text(), long.log.text())
+    for sender in (files, lines):
+        equal(sender.wait(90), 1, "exit code")
+        check("waiting for it" in sender.log.text(), sender.log.text())
+        check("the listener is gone" in sender.log.text() or "given up" in sender.log.text(),
+              sender.log.text())
+        check("again" in sender.log.text(), sender.log.text())
+    for sender in (files, lines, long):
+        sender.ended_well = 0
+
+
 @test("turn send: what can go wrong is told with what to do", timeout=150)
 def troubles(t):
     need("turnserver", "ss")
@@ -304,6 +460,44 @@ def wrongs(t):
     advised(probe(space, udp, who=("--user", "1600000000:bob"), code=1), "time of their end")
     advised(probe(space, SERVER, "--secret-file", secret, who=(), password=None), "offers no TLS")
     stop()
+
+
+@test("turn send: Ctrl-C is heard at the prompt, and while a file is read", timeout=60)
+def interrupted(t):
+    need("turnserver", "ss")
+    space = Space(t)
+    space.coturn()
+    server = ["-c", "/dev/null", "--user", "alice", "--server", f"turn:{SERVER}"]
+    # The terminal shows again what is typed, whichever way the process ends, or stops.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        leader, follower = os.openpty()
+
+        def echoes():
+            return bool(termios.tcgetattr(leader)[3] & termios.ECHO)
+        p = space.spawn("listen", t.program, "turn", "listen", *server, stdin=follower)
+        await_true(lambda: not echoes(), "the password's prompt")
+        p.stop(number)
+        p.ended_well = 0
+        check(echoes(), "the terminal does not show what is typed")
+        os.close(leader)
+        os.close(follower)
+    # Sparse, so it is large, but takes long only to be hashed.
+    with open(t.path("huge"), "wb") as f:
+        f.truncate(1 << 40)
+    r, w = os.pipe()
+    for argv, more in ((t.path("huge"), {}), ("-", {"stdin": r})):
+        p = space.spawn("send", t.program, "turn", "send", *login(t), "--server", f"turn:{SERVER}",
+                        "--to", f"{SERVER}:9999", "--text" if argv == "x" else argv, **more)
+        await_true(lambda: space.run("ss", "-Hnup")[1].count(f"pid={p.pid},".encode()) > 0,
+                   "its socket")
+        equal(p.stop(signal.SIGINT, 5), 1, f"exit code of send {argv}")
+        p.ended_well = 0
+    os.close(r)
+    os.close(w)
+    # Of what cannot be waited for, without a word of the event loop.
+    code, _, err = space.adit("send", *login(t), "--server", f"turn:{SERVER}", "--to",
+                              f"{SERVER}:9999")
+    equal((code, err), (0, "adit: standard input was empty: nothing was sent\n"), "nothing to send")
 
 
 @test("turn send: at a terminal, the peer's address and the password are asked for", timeout=60)

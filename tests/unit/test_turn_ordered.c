@@ -392,6 +392,29 @@ static void closing(void **state)
     finish(&net, &a, &b);
 }
 
+/* Leaving does not wait, but says good-bye. */
+static void leaving(void **state)
+{
+    (void)state;
+    struct net net = {.loop = loop_new_virtual(11), .delay_us = 50 * MS_US};
+    struct side a, b;
+
+    side_open(&a, &net, 1, NULL);
+    side_open(&b, &net, 2, NULL);
+    talk(&net, &a, &b, 20);
+    run_for(net.loop, 5 * SEC_US);
+    for (int i = 0; i < 1000; i++)
+        side_write(&a, &b);
+    turn_ordered_leave(a.pipe);
+    assert_int_equal(a.ends, 0);
+    run_for(net.loop, 200 * MS_US);
+    assert_int_equal(a.ends, 1);
+    assert_int_equal(a.why, 0);
+    assert_int_equal(b.lost, 1);
+    assert_true(b.expected < 1000);
+    finish(&net, &a, &b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -403,6 +426,7 @@ int main(void)
         cmocka_unit_test(moves),
         cmocka_unit_test(strangers),
         cmocka_unit_test(closing),
+        cmocka_unit_test(leaving),
         cmocka_unit_test(restart_within_a_message),
         cmocka_unit_test(gone_within_a_message),
         cmocka_unit_test(empty_messages),
