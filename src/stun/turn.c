@@ -77,12 +77,14 @@ const char *turn_trouble_name(enum turn_trouble trouble)
 
 bool turn_has_options(const struct turn_request *request)
 {
-    return request->mobility || request->dont_fragment || request->even_port || request->reserve;
+    return request->mobility || request->dont_fragment || request->even_port || request->reserve ||
+           request->both;
 }
 
 void turn_drop_options(struct turn_request *request)
 {
     request->mobility = request->dont_fragment = request->even_port = request->reserve = false;
+    request->both = false;
 }
 
 uint64_t turn_time_s(struct loop *loop)

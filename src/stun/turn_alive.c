@@ -356,7 +356,7 @@ void turn_answered(struct turn_allocation *a, bool is_proven)
     a->sent_unheard = a->probe_since = 0;
     if (a->state == TURN_ALLOCATING)
         turn_await_answer(a);
-    else if (a->silent)
+    else if (a->state == TURN_UP && a->silent)
         timer_set(a->loop, &a->timer, a->heard); /* told from there */
 }
 

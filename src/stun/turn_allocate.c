@@ -7,10 +7,12 @@
  * What a server refuses and we can do without is left out, and the request made again:
  * DONT-FRAGMENT, EVEN-PORT and a reservation, mobility. Some servers refuse an attribute they do
  * not know by saying nothing, or by closing the connection (an exception in their parser): after
- * TURN_SKIP_US of silence, or at that end, Allocate is made again without these, on a new leg, so
- * that an answer that was late does not draw a 437. IPv4 is not asked for by name, since it is what
- * servers give (RFC 8656 7.2) and old ones do not know the attribute; one that gives IPv6 then is
- * asked by name. Everything else ends the allocation with a report.
+ * TURN_SKIP_US of silence, or at that end, Allocate is made again without these and without
+ * ADDITIONAL-ADDRESS-FAMILY, on a new leg, so that an answer that was late does not draw a 437. The
+ * first request, which only draws a 401, has none of them anyway: if that is not answered, it is
+ * the network or the server, and nothing is given up for it. IPv4 is not asked for by name, since
+ * it is what servers give (RFC 8656 7.2) and old ones do not know the attribute; one that gives
+ * IPv6 then is asked by name. Everything else ends the allocation with a report.
  *
  * A 300 need not be signed (RFC 8489 10), and coturn never signs one; RFC 8489 14.8 wants it
  * signed. It is believed unsigned only as the answer to a request that was not signed either, when
@@ -25,10 +27,21 @@
 
 static void ask(struct turn_allocation *a);
 
+/* The first request to a server that we have a login for only draws a 401, so it is plain: if it is
+ * not answered, nobody is there. */
+static bool with_options(const struct turn_allocation *a)
+{
+    return !a->credentials.set || a->credentials.asked || a->eager;
+}
+
 static void build_allocate(struct turn_exchange *exchange, struct stun_builder *builder)
 {
-    const struct turn_request *request = &exchange->leg->owner->request;
+    const struct turn_allocation *a = exchange->leg->owner;
+    struct turn_request plain = a->request;
+    const struct turn_request *request = &plain;
 
+    if (!with_options(a))
+        turn_drop_options(&plain);
     stun_put_transport(builder, request->tcp ? STUN_TRANSPORT_TCP : STUN_TRANSPORT_UDP);
     if (request->lifetime_s)
         stun_put_u32(builder, STUN_ATTR_LIFETIME, request->lifetime_s);
@@ -36,7 +49,7 @@ static void build_allocate(struct turn_exchange *exchange, struct stun_builder *
         stun_put(builder, STUN_ATTR_RESERVATION_TOKEN, request->token, STUN_TOKEN_BYTES);
     else if (request->both)
         stun_put_family(builder, STUN_ATTR_ADDITIONAL_ADDRESS_FAMILY, AF_INET6);
-    else if (request->family == AF_INET6 || (request->family && exchange->leg->owner->name_family))
+    else if (request->family == AF_INET6 || (request->family && a->name_family))
         stun_put_family(builder, STUN_ATTR_REQUESTED_ADDRESS_FAMILY, request->family);
     if (request->even_port && !request->has_token)
         stun_put_even_port(builder, request->reserve);
@@ -68,7 +81,7 @@ static bool take_allocation(struct turn_allocation *a, const struct stun_message
     while (a->relayed_count < 2 &&
            (attr = stun_find_next(response, attr, STUN_ATTR_XOR_RELAYED_ADDRESS)))
         if (stun_read_xor_address(attr, &response->id, &a->relayed[a->relayed_count]) == 0 &&
-            !addr_is_any(&a->relayed[a->relayed_count]))
+            a->relayed[a->relayed_count].port != 0 && !addr_is_any(&a->relayed[a->relayed_count]))
             a->relayed_count++;
     if (a->relayed_count == 0 || stun_read_mapped(response, &a->mapped) != 0)
         return false;
@@ -99,12 +112,18 @@ static bool is_family_right(const struct turn_allocation *a)
            a->relayed[0].family == a->request.family;
 }
 
-/* The server gives IPv6 where IPv4 was not asked for by name: gives that back, and asks by name. */
-static bool ask_by_name(struct turn_allocation *a)
+/* The server gives IPv6 where IPv4 was not asked for by name, or wants no login where we have one,
+ * and so has granted the plain request: true when that is given back, and asked for in full. */
+static bool ask_in_full(struct turn_allocation *a)
 {
-    if (a->request.family != AF_INET || a->name_family)
+    bool by_name = !is_family_right(a) && a->request.family == AF_INET && !a->name_family;
+    bool eagerly = !with_options(a) && turn_has_options(&a->request);
+
+    if (!by_name && !eagerly)
         return false;
-    a->name_family = true;
+    a->name_family |= by_name;
+    a->eager |= eagerly;
+    a->state = TURN_UP; /* there is something to give back */
     turn_ask_release(a);
     a->ticket_len = 0;
     reopen(a);
@@ -117,11 +136,11 @@ static bool leave_out_options(struct turn_allocation *a)
     struct turn_request *request = &a->request;
     char where[SERVER_TEXT_MAX];
 
-    if (!turn_has_options(request))
+    if (!turn_has_options(request) || !with_options(a))
         return false;
     log_debug(
         "event=turn-allocate-bare server=%s reason=\"no answer: asked without MOBILITY-TICKET, "
-        "DONT-FRAGMENT and EVEN-PORT\"",
+        "DONT-FRAGMENT, EVEN-PORT and ADDITIONAL-ADDRESS-FAMILY\"",
         server_format(&a->to.server, where));
     turn_drop_options(request);
     a->bare = true;
@@ -212,6 +231,8 @@ static bool do_without(struct turn_allocation *a, const struct stun_message *res
             request->even_port = request->reserve = false;
         else if (types[i] == STUN_ATTR_MOBILITY_TICKET && request->mobility)
             request->mobility = false;
+        else if (types[i] == STUN_ATTR_ADDITIONAL_ADDRESS_FAMILY && request->both)
+            request->both = false;
         else
             return false;
     }
@@ -255,12 +276,9 @@ static void on_allocate(struct turn_exchange *exchange, const struct stun_messag
         return;
     }
     good = take_allocation(a, response);
-    if (good && !is_family_right(a)) {
-        if (ask_by_name(a))
-            return;
-        good = false;
-    }
-    if (!good) {
+    if (good && ask_in_full(a))
+        return;
+    if (!good || !is_family_right(a)) {
         turn_end_with(
             a, TURN_NOT_TURN,
             "answers something that is no proper TURN: check that address and port are those "

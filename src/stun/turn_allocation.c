@@ -215,6 +215,9 @@ void turn_allocation_release(struct turn_allocation *allocation)
         return;
     turn_leg_drop(a->moving);
     asked = turn_ask_release(a);
+    if (!asked)
+        turn_exchanges_cancel(a->leg); /* what is not asked for now need not be given back */
+    a->refresh = NULL;
     a->state = TURN_RELEASING;
     timer_set_in(a->loop, &a->timer, asked ? TURN_RELEASE_MS * MS_US : 0);
 }
@@ -305,6 +308,8 @@ static void on_leg_up(struct leg *leg, void *arg)
 
     (void)leg;
     of->up = true;
+    if (a->state == TURN_RELEASING)
+        return; /* its end is near */
     if (of == a->leg) {
         turn_allocate(a);
     } else if (!turn_refresh(a, of, true))

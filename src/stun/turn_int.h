@@ -127,6 +127,7 @@ struct turn_allocation {
     unsigned redirects, ports, skips;
     bool bare;        /* what could be left out of Allocate was, since there was silence */
     bool name_family; /* IPv4, too, is asked for by name */
+    bool eager;       /* the server wants no login: everything is asked for at once */
     /* What was granted. */
     struct addr relayed[2], mapped;
     unsigned relayed_count;
@@ -227,7 +228,7 @@ void turn_peers_data(struct turn_allocation *allocation, const struct slice *fra
 void turn_tcp_fail_all(struct turn_allocation *allocation, const struct turn_report *report);
 
 /* turn.c: whether something is asked for that old servers may not know and that can be done without
- * (RFC 8656 DONT-FRAGMENT and EVEN-PORT, RFC 8016 mobility); leaves it out. */
+ * (DONT-FRAGMENT, EVEN-PORT, ADDITIONAL-ADDRESS-FAMILY, MOBILITY-TICKET); leaves it out. */
 bool turn_has_options(const struct turn_request *request);
 void turn_drop_options(struct turn_request *request);
 

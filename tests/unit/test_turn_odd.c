@@ -173,6 +173,7 @@ static void choking_servers(void **state)
         {STUN_ATTR_DONT_FRAGMENT, {.dont_fragment = true, .mobility = true}},
         {STUN_ATTR_EVEN_PORT, {.even_port = true}},
         {STUN_ATTR_REQUESTED_ADDRESS_FAMILY, {.family = AF_INET}},
+        {STUN_ATTR_ADDITIONAL_ADDRESS_FAMILY, {.both = true}},
     };
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -206,6 +207,43 @@ static void choking_servers(void **state)
             client_close(&a);
             world_free(&world);
         }
+    }
+}
+
+/* Silence that is the network's costs nothing of what was asked for; nor does a server that wants
+ * no login although we have one. */
+static void options_kept(void **state)
+{
+    (void)state;
+    static const enum server_transport transports[] = {SERVER_UDP, SERVER_TCP};
+
+    for (int i = 0; i < 6; i++) {
+        struct turn_server server;
+        struct turn_settings settings = {
+            .servers = &server, .count = 1, .request = {.mobility = true, .both = true}};
+        struct turn_allocation_status status;
+        struct client a;
+        struct addr six;
+
+        world_init(&world, (uint64_t)i + 1);
+        world.mobility = true;
+        world.open = i / 2 == 1;
+        server = world_server(&world, 0, transports[i % 2]);
+        if (i / 2 == 2)
+            server.login = (struct turn_login){.user = NULL};
+        world.open |= i / 2 == 2;
+        world.dead[0] = i == 0; /* (of a stream, what is lost is lost here) */
+        client_open(&a, &settings);
+        run_for(6 * SEC_US);
+        world.dead[0] = false;
+        run_for(8 * SEC_US);
+        assert_int_equal(a.r.ups, 1);
+        turn_allocation_status(turn_pipe_allocation(a.r.pipe), &status);
+        assert_true(status.has_ticket);
+        assert_int_equal(turn_pipe_relayed(a.r.pipe, AF_INET6, &six), 0);
+        assert_int_equal(world_alive(&world), 1);
+        client_close(&a);
+        world_free(&world);
     }
 }
 
@@ -446,6 +484,55 @@ static void outage(void **state)
     world_free(&world);
 }
 
+/* --- Ends --- */
+
+struct early {
+    int ups, ends;
+    enum turn_trouble trouble;
+};
+
+static void early_up(struct turn_allocation *allocation, void *arg)
+{
+    (void)allocation;
+    ((struct early *)arg)->ups++;
+}
+
+static void early_end(struct turn_allocation *allocation, const struct turn_report *report,
+                      void *arg)
+{
+    (void)allocation;
+    ((struct early *)arg)->ends++;
+    ((struct early *)arg)->trouble = report->trouble;
+}
+
+/* What is released while it is being made tells its end and nothing else, and leaves nothing. */
+static void released_early(void **state)
+{
+    (void)state;
+    static const struct turn_allocation_events events = {.up = early_up, .end = early_end};
+
+    for (int turns = 0; turns < 24; turns++) {
+        struct early early = {0};
+        struct turn_server server;
+        struct turn_allocation *a;
+        int ups;
+
+        world_init(&world, (uint64_t)turns + 1);
+        server = world_server(&world, 0, turns % 2 ? SERVER_UDP : SERVER_TCP);
+        a = turn_allocation_open(world.loop, &server, &plain, &events, &early);
+        for (int i = 0; i < turns / 2; i++)
+            loop_turn(world.loop, SEC_US);
+        ups = early.ups;
+        turn_allocation_release(a);
+        run_for(5 * SEC_US);
+        assert_int_equal(early.ups, ups);
+        assert_int_equal(early.ends, 1);
+        assert_int_equal(early.trouble, TURN_FINE);
+        assert_int_equal(world_alive(&world), 0);
+        world_free(&world);
+    }
+}
+
 /* --- Order --- */
 
 /* A leg that is full lets messages wait; smaller ones behind them do not overtake. */
@@ -499,18 +586,13 @@ static void order(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(forged_liveness),
-        cmocka_unit_test(one_way_traffic),
-        cmocka_unit_test(growing_round_trips),
-        cmocka_unit_test(choking_servers),
-        cmocka_unit_test(families),
-        cmocka_unit_test(limited_logins),
-        cmocka_unit_test(refused_later),
-        cmocka_unit_test(downgrades),
-        cmocka_unit_test(unsigned_redirections),
-        cmocka_unit_test(forgotten_connection),
-        cmocka_unit_test(outage),
-        cmocka_unit_test(order),
+        cmocka_unit_test(forged_liveness),      cmocka_unit_test(one_way_traffic),
+        cmocka_unit_test(growing_round_trips),  cmocka_unit_test(choking_servers),
+        cmocka_unit_test(options_kept),         cmocka_unit_test(families),
+        cmocka_unit_test(limited_logins),       cmocka_unit_test(refused_later),
+        cmocka_unit_test(downgrades),           cmocka_unit_test(unsigned_redirections),
+        cmocka_unit_test(forgotten_connection), cmocka_unit_test(outage),
+        cmocka_unit_test(released_early),       cmocka_unit_test(order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -164,6 +164,8 @@ static struct stun_key user_key(const struct world *world, const char *user)
 
 static void sign(const struct world_client *client, struct stun_builder *builder)
 {
+    if (client->world->open)
+        return;
     if (client->world->sha256)
         stun_put_integrity_sha256(builder, &client->key, STUN_INTEGRITY_SHA256_BYTES);
     else
@@ -178,14 +180,16 @@ static void respond_error(struct world_client *client, const struct stun_message
     bool asks = answer->code == STUN_UNAUTHENTICATED || answer->code == STUN_STALE_NONCE;
 
     stun_build(&builder, bytes, sizeof(bytes), request->method, STUN_ERROR, &request->id);
-    stun_put_error(&builder, answer->code, "because");
+    if (answer->code)
+        stun_put_error(&builder, answer->code, "because");
     if (answer->code == STUN_UNKNOWN_ATTRIBUTE)
         stun_put_unknown(&builder, &answer->unknown, 1);
     if (addr_is_set(&answer->alternate))
         stun_put_address(&builder, STUN_ATTR_ALTERNATE_SERVER, &answer->alternate);
     if (asks)
         put_nonce(client, &builder);
-    else if (answer->code != STUN_WRONG_CREDENTIALS || !client->world->same_user)
+    else if (!client->world->unsigned_errors &&
+             (answer->code != STUN_WRONG_CREDENTIALS || !client->world->same_user))
         sign(client, &builder);
     respond(client, bytes, (size_t)stun_built(&builder));
 }
@@ -285,6 +289,8 @@ static bool authenticate(struct world_client *client, const struct stun_message 
     struct world_answer answer = {.code = STUN_UNAUTHENTICATED};
     bool good;
 
+    if (world->open)
+        return true;
     if (stun_read_bytes(stun_find(request, STUN_ATTR_NONCE), &nonce) != 0) {
         respond_error(client, request, &answer);
         return false;
@@ -379,6 +385,8 @@ static void on_allocate(struct world_client *client, const struct stun_message *
         lifetime = world->lifetime_s;
     if (stun_read_family(stun_find(request, STUN_ATTR_REQUESTED_ADDRESS_FAMILY), &family) == 0)
         world->saw_family = true;
+    if (world->one_family)
+        family = AF_INET;
     client->relayed = addr_any(family, world->next_port++);
     client->relayed.ip.bytes[0] = 0x2e;
     client->relayed.ip.bytes[1] = (uint8_t)(1 + client->server);
@@ -493,8 +501,11 @@ static void on_request(struct world_client *client, const struct stun_message *r
     stun_build(&builder, bytes, sizeof(bytes), request->method, STUN_SUCCESS, &request->id);
     if (request->method == STUN_METHOD_REFRESH)
         move_here(client, request);
-    if (request->method != STUN_METHOD_ALLOCATE && client->expires <= now(world))
-        respond_error(client, request, &mismatch);
+    if (request->method != STUN_METHOD_ALLOCATE && client->expires <= now(world)) {
+        if (!world->reticent)
+            respond_error(client, request, &mismatch);
+    } else if (request->method == STUN_METHOD_CREATE_PERMISSION && world->codeless)
+        respond_error(client, request, &(const struct world_answer){0});
     else if (request->method == STUN_METHOD_ALLOCATE)
         on_allocate(client, request, &builder);
     else if (request->method == STUN_METHOD_REFRESH)

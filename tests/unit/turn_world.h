@@ -62,16 +62,20 @@ struct world {
     /* What it does. */
     uint32_t lifetime_s, permission_s, channel_s, nonce_s;
     bool sha256, anonymity, hide_algorithms, mobility, no_dont_fragment;
-    uint64_t late_us;   /* answers come so much later (UDP) */
-    bool held;          /* see world_hold() */
-    bool plain_nonces;  /* 401 and 438 offer nothing, whatever the server has */
-    int default_family; /* of relayed addresses that are not asked for by family; 0: IPv4 */
-    uint16_t
-        chokes_on; /* an attribute it does not bear: says nothing, or, on streams and with ... */
-    bool closes;   /* ... this, closes the connection */
+    uint64_t late_us;      /* answers come so much later (UDP) */
+    bool held;             /* see world_hold() */
+    bool plain_nonces;     /* 401 and 438 offer nothing, whatever the server has */
+    int default_family;    /* of relayed addresses that are not asked for by family; 0: IPv4 */
+    bool open;             /* wants no login, and signs nothing */
+    uint16_t chokes_on;    /* an attribute that it does not bear: it says nothing, */
+    bool closes;           /* ... or, on streams and with this, closes the connection */
     const char *secret;    /* time-limited users; NULL: WORLD_USER */
     bool strict;           /* ... whose end it looks at with every request, */
     bool same_user;        /* ... and an allocation is its user's (441, unsigned) */
+    bool reticent;         /* says nothing to who has no allocation, as Pion does */
+    bool unsigned_errors;  /* as Pion's all are, and some of node-turn's */
+    bool one_family;       /* gives IPv4, whatever is asked for, as Pion does */
+    bool codeless;         /* refuses permissions by an error without a code, as Pion does */
     struct addr alternate; /* 300 to every first Allocate, unsigned, as coturn does */
     unsigned loss;         /* percent, both ways */
     bool dead[WORLD_SERVERS], twice, garbage, forged, split, late;
