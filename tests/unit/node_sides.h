@@ -110,23 +110,49 @@ static void side_free(struct side *side)
     identity_free(side->identity);
 }
 
-static char *make_ticket(struct fixture *f, uint32_t uses, int64_t ttl_s)
+/* KEY=VALUE, for the next start or reload. */
+static void side_set(struct side *side, const char *assignment)
+{
+    assert_int_equal(config_set(side->config, assignment), 0);
+    assert_int_equal(config_finish(side->config), 0);
+}
+
+static char *make_ticket(struct fixture *f, const struct side *side, uint32_t uses, int64_t ttl_s)
 {
     struct node_ticket_options options = {.uses = uses, .ttl_s = ttl_s};
     char *ticket;
 
-    assert_int_equal(node_ticket(f->exit.node, &options, &ticket, f->error, sizeof(f->error)), 0);
+    assert_int_equal(node_ticket(side->node, &options, &ticket, f->error, sizeof(f->error)), 0);
     return ticket;
 }
 
-static void use_ticket(struct side *side, const char *ticket)
+/* The caller frees it. */
+static inline struct ticket *parse_ticket(const char *text)
+{
+    struct ticket *ticket = malloc(sizeof(*ticket));
+
+    assert_non_null(ticket);
+    assert_int_equal(ticket_parse(text, strlen(text), ticket), TICKET_OK);
+    return ticket;
+}
+
+/* For the next start: a ticket, or an ID that the state knows. */
+static void use_exit(struct side *side, const char *exit)
 {
     char *text;
 
-    assert_true(asprintf(&text, "gateway.exit=%s", ticket) > 0);
-    assert_int_equal(config_set(side->config, text), 0);
-    assert_int_equal(config_finish(side->config), 0);
+    assert_true(asprintf(&text, "gateway.exit=%s", exit) > 0);
+    side_set(side, text);
     free(text);
+}
+
+/* The gateway is to use a new ticket of the exit's. */
+static void give_ticket(struct fixture *f, uint32_t uses, int64_t ttl_s)
+{
+    char *ticket = make_ticket(f, &f->exit, uses, ttl_s);
+
+    use_exit(&f->gateway, ticket);
+    free(ticket);
 }
 
 static void begin(struct fixture *f)
@@ -148,12 +174,8 @@ static void begin(struct fixture *f)
 /* With the gateway, by a ticket for one use. */
 static void begin_pair(struct fixture *f)
 {
-    char *ticket;
-
     begin(f);
-    ticket = make_ticket(f, 1, 3600);
-    use_ticket(&f->gateway, ticket);
-    free(ticket);
+    give_ticket(f, 1, 3600);
     side_start(f, &f->gateway);
 }
 
@@ -284,11 +306,17 @@ static int client_reply(const struct client *client)
     return client->len >= 4 ? client->in[3] : -1;
 }
 
-static void client_connected(struct client *client, struct fixture *f)
+/* A new client asks for the echo server. Returns the reply. */
+static int client_ask(struct client *client, struct fixture *f)
 {
     client_begin(client, f);
     UNTIL(f, client_reply(client) >= 0);
-    assert_int_equal(client_reply(client), SOCKS5_OK);
+    return client_reply(client);
+}
+
+static void client_connected(struct client *client, struct fixture *f)
+{
+    assert_int_equal(client_ask(client, f), SOCKS5_OK);
     assert_int_equal(client->len, 12);
 }
 

@@ -50,9 +50,7 @@ static void ends_by_itself(void **state)
     UNTIL(&f, strstr(trouble(&f), "the admission has expired") != NULL);
     assert_int_equal(admission_look(f.exit.node, identity_id(f.gateway.identity), NULL),
                      CLOSE_EXPIRED);
-    client_begin(&client, &f);
-    UNTIL(&f, client_reply(&client) >= 0);
-    assert_int_equal(client_reply(&client), SOCKS5_RULESET);
+    assert_int_equal(client_ask(&client, &f), SOCKS5_RULESET);
     client_end(&client);
     assert_non_null(strstr(f.gateway.node->outlet.why(&f.gateway.node->outlet, NULL),
                            "': the admission has expired"));
@@ -102,9 +100,7 @@ static void known_peer_loses_streams(void **state)
     begin(&f);
     id = identity_id(f.gateway.identity);
     assert_int_equal(state_peer_remember(f.exit.state, id, "both", "enrolled", 1), 0);
-    char *ticket = make_ticket(&f, 1, 3600);
-    use_ticket(&f.gateway, ticket);
-    free(ticket);
+    give_ticket(&f, 1, 3600);
     side_start(&f, &f.gateway);
     client_connected(&client, &f);
     assert_true(peer_of(&f.exit, &f.gateway)->is_known);
@@ -117,11 +113,9 @@ static void known_peer_loses_streams(void **state)
 
 static struct ticket *parsed_ticket(struct fixture *f)
 {
-    struct ticket *ticket = malloc(sizeof(*ticket));
-    char *text = make_ticket(f, 1, 3600);
+    char *text = make_ticket(f, &f->exit, 1, 3600);
+    struct ticket *ticket = parse_ticket(text);
 
-    assert_non_null(ticket);
-    assert_int_equal(ticket_parse(text, strlen(text), ticket), TICKET_OK);
     free(text);
     return ticket;
 }
@@ -148,7 +142,7 @@ static void brokers_in_tickets(void **state)
     assert_true(ticket->reach_count > 0);
     text = malloc(TICKET_TEXT_MAX + 1);
     assert_true(ticket_format(ticket, text, TICKET_TEXT_MAX + 1) > 0);
-    use_ticket(&f.gateway, text);
+    use_exit(&f.gateway, text);
     free(text);
     free(ticket);
     side_start(&f, &f.gateway);
@@ -198,14 +192,11 @@ static void absent(void **state)
 {
     struct fixture f;
     struct target target;
-    char *ticket;
 
     (void)state;
     begin(&f);
-    ticket = make_ticket(&f, 1, 3600);
+    give_ticket(&f, 1, 3600);
     side_kill(&f.exit);
-    use_ticket(&f.gateway, ticket);
-    free(ticket);
     side_start(&f, &f.gateway);
     UNTIL(&f, strstr(trouble(&f), "does the peer run?") != NULL);
     assert_int_equal(target_parse("example.com:80", &target), 0);

@@ -25,28 +25,20 @@ static const char *way_of(struct fixture *f, const char *target_text)
     return route->way == ROUTE_DIRECT ? "direct" : route->way == ROUTE_BLOCK ? "block" : "peer";
 }
 
-static void set(struct side *side, const char *assignment)
-{
-    assert_int_equal(config_set(side->config, assignment), 0);
-    assert_int_equal(config_finish(side->config), 0);
-}
-
 static void the_first_route_decides(void **state)
 {
     struct fixture f;
-    char *ticket, *text, id[NODE_ID_TEXT_LEN + 1];
+    char *text, id[NODE_ID_TEXT_LEN + 1];
 
     (void)state;
     begin(&f);
-    ticket = make_ticket(&f, 1, 3600);
-    use_ticket(&f.gateway, ticket);
-    free(ticket);
-    set(&f.gateway, "gateway.route=10.1.0.0/16:22->direct");
-    set(&f.gateway, "gateway.route=10.0.0.0/8 -> block");
-    set(&f.gateway, "gateway.route=*.example.org -> block");
+    give_ticket(&f, 1, 3600);
+    side_set(&f.gateway, "gateway.route=10.1.0.0/16:22->direct");
+    side_set(&f.gateway, "gateway.route=10.0.0.0/8 -> block");
+    side_set(&f.gateway, "gateway.route=*.example.org -> block");
     assert_true(asprintf(&text, "gateway.route=example.org:443 -> %s",
                          node_id_format(identity_id(f.exit.identity), id)) > 0);
-    set(&f.gateway, text);
+    side_set(&f.gateway, text);
     free(text);
     side_start(&f, &f.gateway);
     assert_string_equal(way_of(&f, "10.1.2.3:22"), "direct");
@@ -67,15 +59,15 @@ static void no_exit_is_needed_where_routes_cover_everything(void **state)
 
     (void)state;
     begin(&f);
-    set(&f.gateway, "gateway.route=*:80 -> direct");
+    side_set(&f.gateway, "gateway.route=*:80 -> direct");
     assert_null(node_new(f.loop, f.gateway.config, f.gateway.state, f.gateway.identity,
                          NODE_GATEWAY, f.error, sizeof(f.error)));
     assert_non_null(strstr(f.error, "no exit is known"));
-    set(&f.gateway, "gateway.route=* -> block");
+    side_set(&f.gateway, "gateway.route=* -> block");
     side_start(&f, &f.gateway);
     assert_null(f.gateway.node->exit);
     json_decref(node_status(f.gateway.node));
-    set(&f.gateway, "gateway.route=127.0.0.1 -> nobody");
+    side_set(&f.gateway, "gateway.route=127.0.0.1 -> nobody");
     char *restart;
     assert_true(node_reload(f.gateway.node, f.gateway.config, &restart, f.error, sizeof(f.error)) <
                 0);
@@ -91,7 +83,7 @@ static void direct_connections(void **state)
 
     (void)state;
     begin(&f);
-    set(&f.gateway, "gateway.route=* -> direct");
+    side_set(&f.gateway, "gateway.route=* -> direct");
     side_start(&f, &f.gateway);
     client_connected(&clients[0], &f);
     client_echo(&clients[0], &f, "by no peer");
@@ -104,9 +96,7 @@ static void direct_connections(void **state)
     client_end(&clients[1]);
     /* one to nobody */
     f.echo_addr.port = 1;
-    client_begin(&clients[2], &f);
-    UNTIL(&f, client_reply(&clients[2]) >= 0);
-    assert_int_equal(client_reply(&clients[2]), SOCKS5_REFUSED);
+    assert_int_equal(client_ask(&clients[2], &f), SOCKS5_REFUSED);
     run(&f, 50 * MS_US);
     client_end(&clients[2]);
     client_end(&clients[0]);
@@ -177,7 +167,7 @@ static void both_kinds(void **state)
 
     (void)state;
     begin_pair(&f);
-    set(&f.exit, "exit.reverse=127.0.0.1");
+    side_set(&f.exit, "exit.reverse=127.0.0.1");
     forwards[0] = add(&f, false, "0", &local);
     forwards[1] = add(&f, true, "0", &reverse); /* before there is a path */
     assert_non_null(forwards[0]);
@@ -216,13 +206,13 @@ static void a_refusal_says_what_to_do_and_is_asked_again(void **state)
     assert_non_null(strstr(seen.problem, "-o exit.reverse=127.0.0.1"));
     assert_false(seen.listening);
     /* allowed now */
-    set(&f.exit, "exit.reverse=127.0.0.0/8");
+    side_set(&f.exit, "exit.reverse=127.0.0.0/8");
     UNTIL(&f, seen.listening);
     assert_string_equal(seen.problem, "");
     echo_at(&f, seen.address, true);
     /* and no longer */
-    set(&f.exit, "exit.reverse=");
-    set(&f.exit, "exit.reverse=127.0.0.2");
+    side_set(&f.exit, "exit.reverse=");
+    side_set(&f.exit, "exit.reverse=127.0.0.2");
     assert_int_equal(node_reload(f.exit.node, f.exit.config, &restart, f.error, sizeof(f.error)),
                      0);
     free(restart);
@@ -243,7 +233,7 @@ static void a_refusal_and_a_lost_path(void **state)
     UNTIL(&f, seen.refused);
     side_kill(&f.exit);
     run(&f, 1200 * MS_US);
-    set(&f.exit, "exit.reverse=127.0.0.1");
+    side_set(&f.exit, "exit.reverse=127.0.0.1");
     side_start(&f, &f.exit);
     UNTIL(&f, seen.listening);
     end(&f);
@@ -289,7 +279,7 @@ static void what_was_not_asked_for_is_refused(void **state)
 
     (void)state;
     begin_pair(&f);
-    set(&f.exit, "exit.reverse=127.0.0.1");
+    side_set(&f.exit, "exit.reverse=127.0.0.1");
     UNTIL(&f, is_joined(&f));
     assert_int_equal(open_as(&f, &f.exit, &f.gateway, OPENING_FORWARDED, &f.echo_addr),
                      ANSWER_POLICY);
@@ -387,7 +377,7 @@ static void what_comes_back_has_a_limit(void **state)
             skip();
     }
     begin_pair(&f);
-    set(&f.exit, "exit.reverse=127.0.0.1");
+    side_set(&f.exit, "exit.reverse=127.0.0.1");
     assert_non_null(add(&f, true, "0", &seen));
     UNTIL(&f, seen.listening);
     assert_int_equal(addr_parse(seen.address, &opening.target.addr), 0);

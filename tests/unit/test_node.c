@@ -32,8 +32,7 @@ static void enrol_and_echo(void **state)
     assert_int_equal(path_count(&f.exit, &f.gateway), 1);
     /* Without the ticket, by what the state knows. */
     side_kill(&f.gateway);
-    assert_int_equal(config_set(f.gateway.config, "gateway.exit="), 0);
-    assert_int_equal(config_finish(f.gateway.config), 0);
+    use_exit(&f.gateway, "");
     side_start(&f, &f.gateway);
     client_connected(&client, &f);
     client_echo(&client, &f, "again");
@@ -47,45 +46,41 @@ static const char *wait_refusal(struct fixture *f)
     return peer_of(&f->gateway, &f->exit)->refusal;
 }
 
+/* The gateway starts, and is told this. */
+static void expect_refusal(struct fixture *f, const char *words)
+{
+    side_start(f, &f->gateway);
+    assert_non_null(strstr(wait_refusal(f), words));
+}
+
 static void wrong_secrets(void **state)
 {
     struct fixture f;
     struct client client;
-    char *ticket;
 
     (void)state;
     begin(&f);
     /* without one */
-    ticket = make_ticket(&f, 0, 0);
-    use_ticket(&f.gateway, ticket);
-    free(ticket);
-    side_start(&f, &f.gateway);
-    assert_non_null(strstr(wait_refusal(&f), "not admitted"));
-    client_begin(&client, &f);
-    UNTIL(&f, client_reply(&client) >= 0);
-    assert_int_not_equal(client_reply(&client), SOCKS5_OK);
+    give_ticket(&f, 0, 0);
+    expect_refusal(&f, "not admitted");
+    assert_int_not_equal(client_ask(&client, &f), SOCKS5_OK);
     client_end(&client);
     side_kill(&f.gateway);
     /* one that this exit has withdrawn */
-    ticket = make_ticket(&f, 1, 3600);
-    use_ticket(&f.gateway, ticket);
-    free(ticket);
+    give_ticket(&f, 1, 3600);
     assert_int_equal(state_enrol_clear(f.exit.state), 0);
-    side_start(&f, &f.gateway);
-    assert_non_null(strstr(wait_refusal(&f), "does not know this ticket"));
+    expect_refusal(&f, "does not know this ticket");
     side_kill(&f.gateway);
     /* one that another has used up */
-    ticket = make_ticket(&f, 1, 3600);
-    use_ticket(&f.gateway, ticket);
-    struct ticket *parsed = malloc(sizeof(*parsed));
-    assert_int_equal(ticket_parse(ticket, strlen(ticket), parsed), TICKET_OK);
+    char *text = make_ticket(&f, &f.exit, 1, 3600);
+    struct ticket *ticket = parse_ticket(text);
     struct node_id other = {{1}};
-    assert_int_equal(state_enrol_use(f.exit.state, parsed->secret, &other, "other", node_wall_s()),
+    use_exit(&f.gateway, text);
+    assert_int_equal(state_enrol_use(f.exit.state, ticket->secret, &other, "other", node_wall_s()),
                      ENROL_OK);
-    free(parsed);
     free(ticket);
-    side_start(&f, &f.gateway);
-    assert_non_null(strstr(wait_refusal(&f), "used up"));
+    free(text);
+    expect_refusal(&f, "used up");
     side_kill(&f.gateway);
     assert_false(state_is_admitted(f.exit.state, identity_id(f.gateway.identity), node_wall_s()));
     end(&f);
@@ -96,18 +91,13 @@ static void refused_while_waiting(void **state)
 {
     struct fixture f;
     struct client client;
-    char *ticket;
 
     (void)state;
     begin(&f);
-    ticket = make_ticket(&f, 0, 0);
-    use_ticket(&f.gateway, ticket);
-    free(ticket);
+    give_ticket(&f, 0, 0);
     side_start(&f, &f.gateway);
-    client_begin(&client, &f);
     uint64_t began = loop_refresh(f.loop);
-    UNTIL(&f, client_reply(&client) >= 0);
-    assert_int_not_equal(client_reply(&client), SOCKS5_OK);
+    assert_int_not_equal(client_ask(&client, &f), SOCKS5_OK);
     assert_true(loop_now(f.loop) - began < 2 * SEC_US);
     client_end(&client);
     end(&f);
@@ -116,22 +106,20 @@ static void refused_while_waiting(void **state)
 static void expired(void **state)
 {
     struct fixture f;
-    struct ticket *parsed = malloc(sizeof(*parsed));
     char text[TICKET_TEXT_MAX + 1];
-    char *ticket;
 
     (void)state;
     begin(&f);
     /* The exit goes by its own record, whatever the ticket says. */
-    ticket = make_ticket(&f, 1, 3600);
-    assert_int_equal(ticket_parse(ticket, strlen(ticket), parsed), TICKET_OK);
+    char *made = make_ticket(&f, &f.exit, 1, 3600);
+    struct ticket *ticket = parse_ticket(made);
+    free(made);
+    assert_int_equal(state_enrol_new(f.exit.state, 1, 1, 0, node_wall_s() - 100, ticket->secret),
+                     0);
+    assert_true(ticket_format(ticket, text, sizeof(text)) > 0);
     free(ticket);
-    assert_int_equal(state_enrol_new(f.exit.state, 1, 1, 0, node_wall_s() - 100, parsed->secret), 0);
-    assert_true(ticket_format(parsed, text, sizeof(text)) > 0);
-    free(parsed);
-    use_ticket(&f.gateway, text);
-    side_start(&f, &f.gateway);
-    assert_non_null(strstr(wait_refusal(&f), "expired"));
+    use_exit(&f.gateway, text);
+    expect_refusal(&f, "expired");
     end(&f);
 }
 
@@ -213,48 +201,46 @@ static void path_dies(void **state)
     end(&f);
 }
 
+/* Anew, in both roles; each admits the other, and names it as its exit. */
+static void start_mutual(struct fixture *f, struct side *sides[2])
+{
+    char id[NODE_ID_TEXT_LEN + 1];
+
+    for (int s = 0; s < 2; s++) {
+        side_kill(sides[s]);
+        sides[s]->roles = NODE_EXIT | NODE_GATEWAY;
+        assert_int_equal(config_set(sides[s]->config, "gateway.listen=127.0.0.1:0"), 0);
+        state_peer_allow(sides[s]->state, identity_id(sides[!s]->identity), NULL, "command", 1);
+    }
+    for (int s = 0; s < 2; s++) {
+        use_exit(sides[s], node_id_format(identity_id(sides[!s]->identity), id));
+        side_start(f, sides[s]);
+    }
+}
+
+/* It hears where the other is, and dials. */
+static void tell_address(struct fixture *f, struct side *side, const struct side *other)
+{
+    char *text = make_ticket(f, other, 0, 0);
+    struct ticket *ticket = parse_ticket(text);
+
+    assert_int_equal(node_peer_set_ticket(side->node->exit, ticket), 0);
+    scheduler_kick(side->node->exit->scheduler);
+    free(ticket);
+    free(text);
+}
+
 /* Two nodes that use each other, both dialling at the same moment, several times: one session. */
 static void both_at_once(void **state)
 {
     struct fixture f;
-    struct side *sides[2];
-    char *ticket, *text;
 
     (void)state;
     begin(&f);
-    sides[0] = &f.exit;
-    sides[1] = &f.gateway;
     for (int i = 0; i < 20; i++) {
-        /* Roles of both, and each knows the other's address. */
-        for (int s = 0; s < 2; s++) {
-            node_free(sides[s]->node);
-            sides[s]->node = NULL;
-            sides[s]->roles = NODE_EXIT | NODE_GATEWAY;
-            assert_int_equal(config_set(sides[s]->config, "gateway.listen=127.0.0.1:0"), 0);
-            state_peer_allow(sides[s]->state, identity_id(sides[!s]->identity), NULL, "command", 1);
-        }
-        for (int s = 0; s < 2; s++) {
-            char id[NODE_ID_TEXT_LEN + 1];
-
-            assert_true(asprintf(&text, "gateway.exit=%s",
-                                 node_id_format(identity_id(sides[!s]->identity), id)) > 0);
-            assert_int_equal(config_set(sides[s]->config, text), 0);
-            assert_int_equal(config_finish(sides[s]->config), 0);
-            free(text);
-            side_start(&f, sides[s]);
-        }
-        for (int s = 0; s < 2; s++) {
-            struct node_ticket_options options = {.uses = 0};
-            struct ticket *parsed = malloc(sizeof(*parsed));
-
-            assert_int_equal(
-                node_ticket(sides[s]->node, &options, &ticket, f.error, sizeof(f.error)), 0);
-            assert_int_equal(ticket_parse(ticket, strlen(ticket), parsed), TICKET_OK);
-            assert_int_equal(node_peer_set_ticket(sides[!s]->node->exit, parsed), 0);
-            scheduler_kick(sides[!s]->node->exit->scheduler);
-            free(parsed);
-            free(ticket);
-        }
+        start_mutual(&f, (struct side *[2]){&f.exit, &f.gateway});
+        tell_address(&f, &f.gateway, &f.exit);
+        tell_address(&f, &f.exit, &f.gateway);
         UNTIL(&f, is_joined(&f));
         run(&f, 30 * MS_US);
         struct node_peer *a = peer_of(&f.exit, &f.gateway), *b = peer_of(&f.gateway, &f.exit);
@@ -353,9 +339,9 @@ static void own_ticket(void **state)
 
     (void)state;
     begin(&f);
-    ticket = make_ticket(&f, 1, 0);
+    ticket = make_ticket(&f, &f.exit, 1, 0);
     assert_int_equal(config_set(f.exit.config, "gateway.listen=127.0.0.1:0"), 0);
-    use_ticket(&f.exit, ticket);
+    use_exit(&f.exit, ticket);
     side_kill(&f.exit);
     assert_null(node_new(f.loop, f.exit.config, f.exit.state, f.exit.identity,
                          NODE_EXIT | NODE_GATEWAY, f.error, sizeof(f.error)));
@@ -416,32 +402,36 @@ static void revoked_with_ticket(void **state)
     end(&f);
 }
 
+/* The gateway's key proven, then not what a path begins with; and the exit has said its last. */
+static struct pipe *refused_stranger(struct fixture *f, struct tls_context *tls)
+{
+    struct addr at = node_listener_at(f->exit.node, 0).addr;
+    struct pipe *pipe = tls_open(f->loop, tls, &at, identity_id(f->exit.identity), NULL);
+
+    assert_non_null(pipe);
+    pipe_send(pipe, "no hello", 8, false);
+    UNTIL(f, pipe->flags & PIPE_GOT_EOF);
+    run(f, 20 * MS_US);
+    return pipe;
+}
+
 /* One who knows the exit's ID, is refused, and does not close: has its place until it does. */
 static void refused_place(void **state)
 {
     struct fixture f;
     struct tls_context *tls;
-    struct addr at;
     struct pipe *pipe;
 
     (void)state;
     begin(&f);
-    at = node_listener_at(f.exit.node, 0).addr;
     tls = tls_context_new(f.gateway.identity);
     assert_non_null(tls);
-    pipe = tls_open(f.loop, tls, &at, identity_id(f.exit.identity), NULL);
-    assert_non_null(pipe);
-    pipe_send(pipe, "no hello", 8, false);
-    UNTIL(&f, pipe->flags & PIPE_GOT_EOF);
-    run(&f, 20 * MS_US);
+    pipe = refused_stranger(&f, tls);
     assert_int_equal(listen_stats(f.exit.node->listen)->handshakes, 1);
     pipe_close(pipe);
     UNTIL(&f, listen_stats(f.exit.node->listen)->handshakes == 0);
     /* A stop does not wait for the next one. */
-    pipe = tls_open(f.loop, tls, &at, identity_id(f.exit.identity), NULL);
-    pipe_send(pipe, "no hello", 8, false);
-    UNTIL(&f, pipe->flags & PIPE_GOT_EOF);
-    run(&f, 20 * MS_US);
+    pipe = refused_stranger(&f, tls);
     side_kill(&f.exit);
     pipe_abort(pipe, -ECANCELED);
     run(&f, 20 * MS_US);
@@ -525,20 +515,17 @@ static void malformed_answer(void **state)
     struct liar liar = {.pipe = NULL};
     struct addr at;
     struct pipe *server;
-    char *ticket;
 
     (void)state;
     begin(&f);
     at = node_listener_at(f.exit.node, 0).addr;
-    ticket = make_ticket(&f, 1, 0);
+    give_ticket(&f, 1, 0);
     side_kill(&f.exit);
     run(&f, 10 * MS_US);
     liar.tls = tls_context_new(f.exit.identity);
     server = tcp_listen(f.loop, &at, &options);
     assert_non_null(server);
     pipe_add_listener(server, &liar_server_events, &liar);
-    use_ticket(&f.gateway, ticket);
-    free(ticket);
     side_start(&f, &f.gateway);
     UNTIL(&f, liar.pipe && liar.pipe->flags & PIPE_GOT_EOF);
     assert_false(LIST_EMPTY(&f.gateway.node->paths));
@@ -567,9 +554,7 @@ static void reload(void **state)
     assert_string_equal(restart, "path.listen");
     free(restart);
     client_echo(&client, &f, "still there");
-    client_begin(&second, &f);
-    UNTIL(&f, client_reply(&second) >= 0);
-    assert_int_equal(client_reply(&second), SOCKS5_RULESET);
+    assert_int_equal(client_ask(&second, &f), SOCKS5_RULESET);
     client_end(&second);
     config_free(f.exit.config);
     f.exit.config = next;
