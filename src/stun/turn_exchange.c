@@ -13,7 +13,10 @@
  *
  * The exchange builds its request anew each time (the nonce has changed), signs it with the
  * allocation's credentials, and believes only answers that verify (credentials_accept()). What
- * comes of it is a response, or a report in words.
+ * comes of it is a response, or a report in words. Some servers sign no errors (Pion): those are
+ * believed as long as there is no allocation that a forged one could cost us, but for 300, which
+ * would lead us elsewhere. Nor does Pion say a code when it refuses a permission: that is its
+ * policy (403).
  *
  * Limits: TURN_STALE_MAX 438s in a row to one request; then the server is at fault. Exchanges are
  * as many as transactions are (transaction.h). They belong to their leg and go with it.
@@ -55,12 +58,24 @@ static void fail(struct turn_exchange *exchange, const struct stun_message *resp
     finish(exchange, response, &report);
 }
 
+static bool is_unsigned_refusal(const struct turn_exchange *exchange,
+                                const struct stun_message *response)
+{
+    const struct turn_allocation *a = exchange->leg->owner;
+    struct stun_error error;
+
+    return a->state == TURN_ALLOCATING && response->class == STUN_ERROR && !a->credentials.sha256 &&
+           credentials_check(&a->credentials, response) == STUN_VERDICT_ABSENT &&
+           stun_read_error(stun_find(response, STUN_ATTR_ERROR_CODE), &error) == 0 &&
+           error.code != STUN_TRY_ALTERNATE;
+}
+
 static bool on_accept(void *arg, const struct stun_message *response)
 {
     struct turn_exchange *exchange = arg;
     struct turn_allocation *a = exchange->leg->owner;
 
-    if (!credentials_accept(&a->credentials, response))
+    if (!credentials_accept(&a->credentials, response) && !is_unsigned_refusal(exchange, response))
         return false;
     exchange->is_proven =
         !exchange->was_signed || credentials_check(&a->credentials, response) == STUN_VERDICT_GOOD;
@@ -120,20 +135,27 @@ static bool take_credentials(struct turn_exchange *exchange, const struct stun_m
     return false;
 }
 
-static void on_error(struct turn_exchange *exchange, const struct transaction_result *result)
+static void refused(struct turn_exchange *exchange, const struct stun_message *response,
+                    const struct stun_error *error)
 {
     const struct turn_allocation *a = exchange->leg->owner;
     struct turn_report report;
 
-    if (take_credentials(exchange, result->message, &result->error))
-        return;
-    turn_report_error(&report, exchange->method, &result->error, &a->to.server, &a->credentials,
+    turn_report_error(&report, exchange->method, error, &a->to.server, &a->credentials,
                       addr_is_set(&exchange->peer) ? &exchange->peer : NULL, turn_time_s(a->loop));
-    finish(exchange, result->message, &report);
+    finish(exchange, response, &report);
+}
+
+static bool is_codeless_refusal(const struct turn_exchange *exchange,
+                                const struct stun_message *response)
+{
+    return exchange->method == STUN_METHOD_CREATE_PERMISSION && response->class == STUN_ERROR &&
+           !stun_find(response, STUN_ATTR_ERROR_CODE);
 }
 
 static void on_done(void *arg, const struct transaction_result *result)
 {
+    static const struct stun_error forbidden = {.code = STUN_FORBIDDEN};
     struct turn_exchange *exchange = arg;
 
     exchange->transaction = NULL;
@@ -142,7 +164,8 @@ static void on_done(void *arg, const struct transaction_result *result)
         finish(exchange, result->message, NULL);
         return;
     case TRANSACTION_ERROR:
-        on_error(exchange, result);
+        if (!take_credentials(exchange, result->message, &result->error))
+            refused(exchange, result->message, &result->error);
         return;
     case TRANSACTION_TIMEOUT:
         fail(exchange, NULL, TURN_SILENT, 0,
@@ -155,6 +178,10 @@ static void on_done(void *arg, const struct transaction_result *result)
              "in between answers in its place");
         return;
     case TRANSACTION_BAD:
+        if (is_codeless_refusal(exchange, result->message)) {
+            refused(exchange, result->message, &forbidden);
+            return;
+        }
         fail(exchange, result->message, TURN_NOT_TURN, 0,
              "answers something that is no proper TURN: check that address and port are those of "
              "a TURN server");

@@ -18,8 +18,11 @@
  * dead network of ours costs more than it must. Where the silent one is reached by a stream, a new
  * connection to the same server is one of those that are tried, beside the first other one: it may
  * be the connection alone that is dead, when a NAT or firewall has forgotten it, and no answer will
- * ever come by it. On UDP there is nothing to forget that the next packet does not make anew (437,
- * or a ticket, then).
+ * ever come by it. On UDP it may be that the server was started again and, unlike what RFC 8656 7.3
+ * wants, says nothing to who asks for an allocation that it does not know (Pion). So another
+ * allocation there is a reserve: it is used when the old one, which goes on asking, has not been
+ * heard for RESERVE_US since the server has granted the new one. Whoever is only cut off for some
+ * seconds keeps its relayed address by that.
  *
  * A server that failed rests: a minute when it was full or over quota (RFC 8656 7.4), two when it
  * has old allocations for all our ports, else longer each time, from RETRY_MIN_US to RETRY_MAX_US;
@@ -47,6 +50,8 @@
 #define RETRY_FULL_US     (60 * SEC_US)
 #define STEADY_US         (30 * SEC_US)
 #define RETRY_MISMATCH_US (120 * SEC_US)
+
+#define RESERVE_US        (2 * SEC_US) /* a silent allocation is asked about every second */
 
 #define ATTEMPTS          2 /* the one in use, and another instead of it; or one that is being released */
 
@@ -209,6 +214,7 @@ void turn_servers_release(struct turn_servers *servers)
     s->releasing = true;
     s->seeking = s->doubting = false;
     s->current = NULL;
+    timer_cancel(s->loop, &s->timer);
     release_others(s);
     if (!any_allocation(s))
         timer_set_in(s->loop, &s->timer, 0);
@@ -304,8 +310,7 @@ static struct attempt *free_attempt(struct turn_servers *s, struct candidate *ca
 
         if (!attempt->allocation)
             found = attempt;
-        else if (!attempt->releasing &&
-                 !(attempt == s->current && s->doubting && is_stream(candidate)))
+        else if (!attempt->releasing && !(attempt == s->current && s->doubting))
             return NULL;
     }
     return found;
@@ -414,10 +419,34 @@ static void try_next(struct turn_servers *s)
                 try_candidate(s, &s->candidates[i]);
 }
 
+/* From now on this one is used. The owner may have closed everything then. */
+static void use(struct attempt *attempt)
+{
+    struct turn_servers *s = attempt->of->owner;
+
+    s->current = attempt;
+    stop_seeking(s);
+    s->events.use(s, attempt->allocation, s->arg);
+}
+
+/* An allocation beside the silent one, at the same server, by UDP; NULL: none. */
+static struct attempt *reserve_of(struct turn_servers *s)
+{
+    struct candidate *candidate = s->current ? s->current->of : NULL;
+
+    if (!candidate || is_stream(candidate))
+        return NULL;
+    for (int k = 0; k < ATTEMPTS; k++)
+        if (candidate->attempts[k].is_up && &candidate->attempts[k] != s->current)
+            return &candidate->attempts[k];
+    return NULL;
+}
+
 static void on_timer(void *arg)
 {
     static const struct turn_report fine = {.trouble = TURN_FINE, .text = "released"};
     struct turn_servers *s = arg;
+    struct attempt *reserve = reserve_of(s);
 
     if (s->releasing) {
         over(s, &fine);
@@ -427,6 +456,10 @@ static void on_timer(void *arg)
         return;
     if (!s->was_up && loop_now(s->loop) >= s->give_up) {
         over_best(s);
+        return;
+    }
+    if (reserve && loop_now(s->loop) >= reserve->up_at + RESERVE_US) {
+        use(reserve);
         return;
     }
     if (!drop_late(s))
@@ -441,7 +474,7 @@ static void on_timer(void *arg)
 static void schedule(struct turn_servers *s)
 {
     uint64_t due = UINT64_MAX, late;
-    struct attempt *attempt;
+    struct attempt *attempt, *reserve = reserve_of(s);
 
     if (s->releasing)
         return;
@@ -460,6 +493,8 @@ static void schedule(struct turn_servers *s)
     late = next_late(s, &attempt);
     if (late < due)
         due = late;
+    if (reserve && reserve->up_at + RESERVE_US < due)
+        due = reserve->up_at + RESERVE_US;
     if (is_hopeless(s))
         due = loop_now(s->loop);
     if (due == UINT64_MAX)
@@ -480,9 +515,10 @@ static void on_up(struct turn_allocation *allocation, void *arg)
     attempt->of->bare |= turn_allocation_is_bare(allocation);
     attempt->of->report.trouble = TURN_FINE;
     s->was_up = true;
-    s->current = attempt;
-    stop_seeking(s);
-    s->events.use(s, allocation, s->arg);
+    if (reserve_of(s) == attempt)
+        schedule(s);
+    else
+        use(attempt);
 }
 
 static void on_silent(struct turn_allocation *allocation, bool silent, void *arg)
@@ -523,9 +559,11 @@ static bool failed(struct attempt *attempt, const struct turn_report *report)
     struct candidate *candidate = attempt->of;
     struct turn_servers *s = candidate->owner;
     bool was_current = s->current == attempt, gone = false;
+    struct attempt *reserve = was_current ? reserve_of(s) : NULL;
     size_t place = (size_t)(candidate - s->candidates);
 
     candidate->report = *report;
+    candidate->bare &= attempt->is_up; /* it may have been the network */
     candidate->refused = !attempt->is_up && !turn_is_passing(report->trouble);
     if (attempt->is_up && loop_now(s->loop) - attempt->up_at >= STEADY_US)
         candidate->failed = 0;
@@ -547,7 +585,9 @@ static bool failed(struct attempt *attempt, const struct turn_report *report)
     s->next_at = loop_now(s->loop);
     if (s->releasing)
         return true;
-    if (was_current)
+    if (reserve)
+        use(reserve); /* nobody looks at it after this: what was in use has ended by itself */
+    else if (was_current)
         seek(s, candidate);
     else
         schedule(s);
