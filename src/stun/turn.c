@@ -202,6 +202,15 @@ void turn_report_error(struct turn_report *report, unsigned method, const struct
     if (peer && report_peer(report, method, code, where, peer))
         return;
     switch (code) {
+    case STUN_BAD_REQUEST:
+        /* Ours are good requests. */
+        if (method != STUN_METHOD_ALLOCATE || !credentials->asked)
+            break;
+        turn_report_make(report, TURN_WRONG_LOGIN, method, code,
+                         "%s answers with error 400 (Bad Request) since our request was signed: "
+                         "some servers (Pion) say so to a wrong user or password: check both",
+                         where);
+        return;
     case STUN_UNAUTHENTICATED:
         report_login(report, method, code, where, credentials, now_s);
         return;
@@ -254,8 +263,9 @@ void turn_report_error(struct turn_report *report, unsigned method, const struct
                          "%s sends us to another server, but not to one we can go to", where);
         return;
     default:
-        turn_report_make(report, TURN_FAILED, method, code, "%s answers %s with error %u%s%s%s",
-                         where, what ? what : "a request", code, phrase ? " (" : "",
-                         phrase ? phrase : "", phrase ? ")" : "");
+        break;
     }
+    turn_report_make(report, TURN_FAILED, method, code, "%s answers %s with error %u%s%s%s", where,
+                     what ? what : "a request", code, phrase ? " (" : "", phrase ? phrase : "",
+                     phrase ? ")" : "");
 }

@@ -278,7 +278,14 @@ static void on_allocate(struct turn_exchange *exchange, const struct stun_messag
     good = take_allocation(a, response);
     if (good && ask_in_full(a))
         return;
-    if (!good || !is_family_right(a)) {
+    if (good && !is_family_right(a)) {
+        turn_ask_release(a);
+        turn_end_with(a, TURN_NO_FAMILY,
+                      "gives a relayed address of the other family than the one asked for: it has "
+                      "none of this, and does not say so; ask for the other one");
+        return;
+    }
+    if (!good) {
         turn_end_with(
             a, TURN_NOT_TURN,
             "answers something that is no proper TURN: check that address and port are those "

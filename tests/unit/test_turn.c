@@ -200,7 +200,7 @@ static void allocate_errors(void **state)
         struct turn_request request;
         enum turn_trouble trouble; /* TURN_FINE: up */
     } cases[] = {
-        {400, 1, {0}, TURN_FAILED},
+        {400, 1, {0}, TURN_WRONG_LOGIN},
         {401, 1, {0}, TURN_WRONG_LOGIN},
         {403, 1, {0}, TURN_FORBIDDEN},
         {405, 1, {.mobility = true}, TURN_FINE},
