@@ -50,7 +50,8 @@ static const char *wait_refusal(struct fixture *f)
 static void expect_refusal(struct fixture *f, const char *words)
 {
     side_start(f, &f->gateway);
-    assert_non_null(strstr(wait_refusal(f), words));
+    if (!strstr(wait_refusal(f), words))
+        fail_msg("refused with \"%s\", not \"%s\"", wait_refusal(f), words);
 }
 
 static void wrong_secrets(void **state)
