@@ -133,7 +133,7 @@ static inline uint64_t ordered_now(const struct ordered_peer *peer)
 /* turn_ordered.c: a packet to a peer: what ordered_build() writes, and then these bytes. */
 void ordered_transmit(struct ordered_peer *peer, const struct ordered_packet *packet,
                       const void *bytes, size_t len);
-/* Something of the peer's was confirmed, or dropped. It may be gone then. */
+/* Something of the peer's was confirmed. Tells the user, who may do anything to the pipe. */
 void ordered_shrunk(struct ordered_peer *peer);
 /* The peer is given up. It is gone then. */
 void ordered_give_up(struct ordered_peer *peer);
@@ -149,7 +149,7 @@ void ordered_out_pump(struct ordered_peer *peer);
 void ordered_out_restart(struct ordered_peer *peer);
 /* Another path to the peer: what flies is on the old one. */
 void ordered_out_moved(struct ordered_peer *peer);
-/* May end the peer. */
+/* A confirmation. Ends by ordered_shrunk(). */
 void ordered_out_ack(struct ordered_peer *peer, const struct ordered_packet *packet);
 
 /* ordered_receive.c */
@@ -159,6 +159,8 @@ void ordered_in_restart(struct ordered_peer *peer);
 /* A segment; the slice is the whole packet. */
 void ordered_in_data(struct ordered_peer *peer, const struct slice *frame,
                      const struct ordered_packet *packet);
+/* Whether it was sent after all that has come. */
+bool ordered_in_is_newer(const struct ordered_peer *peer, uint32_t time_us);
 /* Delivers what is in order, as far as the pipe takes it. */
 void ordered_in_deliver(struct ordered_peer *peer);
 void ordered_in_ack(struct ordered_peer *peer, uint8_t flags);

@@ -134,6 +134,8 @@ static void gather(struct ordered_in *in, const struct slice *data)
     }
     if (!in->partial || need > in->partial->size) {
         size = in->partial ? (size_t)in->partial->size * 2 : PARTIAL_BYTES;
+        if (size > TURN_ORDERED_MESSAGE_MAX)
+            size = TURN_ORDERED_MESSAGE_MAX;
         grown = block_new_sized(size < need ? need : size);
         if (in->partial) {
             memcpy(block_start(grown), block_start(in->partial), in->partial_len);
@@ -245,16 +247,23 @@ static bool has_memory(const struct ordered_peer *peer, size_t len, bool stays)
     return in->held + len <= ORDERED_HELD_MAX && peer->owner->held + len <= ORDERED_HELD_ALL_MAX;
 }
 
+bool ordered_in_is_newer(const struct ordered_peer *peer, uint32_t time_us)
+{
+    const struct ordered_in *in = &peer->in;
+
+    return !in->time_at || (int32_t)(time_us - in->time_us) > 0 ||
+           ordered_now(peer) - in->time_at >= TIME_OLD_US;
+}
+
 /* It says when it was sent, which tells more than when it should have come. */
 static void take_time(struct ordered_peer *peer, uint32_t time_us)
 {
     struct ordered_in *in = &peer->in;
-    uint64_t now = ordered_now(peer);
 
-    if (in->time_at && (int32_t)(time_us - in->time_us) <= 0 && now - in->time_at < TIME_OLD_US)
+    if (!ordered_in_is_newer(peer, time_us))
         return;
     in->time_us = time_us;
-    in->time_at = in->came = now;
+    in->time_at = in->came = ordered_now(peer);
 }
 
 void ordered_in_data(struct ordered_peer *peer, const struct slice *frame,

@@ -545,7 +545,7 @@ void ordered_out_ack(struct ordered_peer *peer, const struct ordered_packet *pac
 {
     struct ordered_out *out = &peer->out;
     uint64_t now = ordered_now(peer);
-    uint32_t rtt = (uint32_t)now - packet->time_us;
+    uint32_t rtt = (uint32_t)now - packet->time_us, first = out->first;
     bool is_sane = rtt < ECHO_MAX_US && rtt <= now;
     struct harvest harvest = {.newest = is_sane ? now - rtt : 0};
 
@@ -565,7 +565,7 @@ void ordered_out_ack(struct ordered_peer *peer, const struct ordered_packet *pac
         out->wait_until = now + PROBE_US;
     }
     ordered_out_pump(peer);
-    if (harvest.bytes > 0)
+    if (harvest.bytes > 0 || out->first != first)
         ordered_shrunk(peer);
 }
 
