@@ -542,6 +542,8 @@ struct pipe *udp_wrap(struct loop *loop, int fd, const struct pipe_options *opti
     if (!options->no_offload && knows_groups(fd)) {
         udp->group_max = UDP_MESSAGE_MAX;
         set_gro(udp, 1);
+    } else {
+        set_gro(udp, 0); /* whoever made a wrapped socket may have wanted it */
     }
     if (udp->idle_ms)
         timer_set_in(loop, &udp->timer, udp->idle_ms * MS_US);

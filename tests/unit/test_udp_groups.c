@@ -411,6 +411,28 @@ static void a_pause_holds_what_is_not_cut_yet(void **state)
     finish(loop, &server, NULL);
 }
 
+/* Nobody would cut them. */
+static void switched_off_nothing_comes_together(void **state)
+{
+    (void)state;
+    if (!is_known())
+        skip();
+    struct loop *loop = loop_new();
+    struct heard pipe;
+    struct addr at, mine;
+    int fd = plain_socket(AF_INET, &at, 1), sender = plain_socket(AF_INET, &mine, 0);
+    uint8_t bytes[3000];
+
+    hear(&pipe, udp_wrap(loop, fd, &(struct pipe_options){.no_offload = true}));
+    for (size_t i = 0; i < 3; i++)
+        fill(bytes + i * 1000, i, 1000);
+    send_group(sender, &at, bytes, sizeof(bytes), 1000);
+    RUN_UNTIL(loop, pipe.count == 3);
+    assert_false(pipe.wrong);
+    close(sender);
+    finish(loop, &pipe, NULL);
+}
+
 /* Whoever has the descriptor after the pipe gets each datagram by itself again. */
 static void a_kept_descriptor_is_as_before(void **state)
 {
@@ -441,6 +463,7 @@ int main(void)
         cmocka_unit_test(what_is_refused_goes_one_by_one),
         cmocka_unit_test(one_block_is_cut_into_messages),
         cmocka_unit_test(a_pause_holds_what_is_not_cut_yet),
+        cmocka_unit_test(switched_off_nothing_comes_together),
         cmocka_unit_test(a_kept_descriptor_is_as_before),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
