@@ -9,31 +9,35 @@
  *           own doing, and not counted.
  *   LOSS    half of that rate, evenly (LOSS_RATE_MAX at most): what is lost now, and how long the
  *           others take, says something about the line and the server.
- *   SIZES   messages of growing sizes, three of each, to see what comes through.
+ *   SIZES   messages of growing sizes, three of each, to see what comes through. On streams only
+ *           those that a datagram of 1500 bytes could hold: Pion's server dies of larger ones there
+ *           (2.1: 1600 bytes), and a probe must not do that.
  *
  * A message is lost when GAP later ones have arrived, or after LOST_US; while the rate is sought,
  * after some times what others take, so that the window does not stand still.
  *
  *     magic 8, number 4, phase 4, bytes
  */
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli/turn_probe.h"
 
-#define WINDOW_FIRST  4
-#define WINDOW_MAX    256
-#define GAP           32
-#define MESSAGE_BYTES 1150
-#define LOST_US       (1500 * MS_US)
-#define TICK_US       (5 * MS_US)
-#define SIZES_US      (400 * MS_US)
-#define LOSS_RATE_MAX 1250000 /* bytes a second */
-#define LOSS_RATE_MIN 62500
-#define DELAYS        4 /* times the delay of others, and DELAY_US: then it is lost */
-#define DELAY_US      (30 * MS_US)
-#define HEAD_BYTES    16
-#define SLOTS         4096 /* well above what is under way */
+#define WINDOW_FIRST    4
+#define WINDOW_MAX      256
+#define GAP             32
+#define MESSAGE_BYTES   1150
+#define LOST_US         (1500 * MS_US)
+#define TICK_US         (5 * MS_US)
+#define SIZES_US        (400 * MS_US)
+#define LOSS_RATE_MAX   1250000 /* bytes a second */
+#define LOSS_RATE_MIN   62500
+#define DELAYS          4 /* times the delay of others, and DELAY_US: then it is lost */
+#define DELAY_US        (30 * MS_US)
+#define HEAD_BYTES      16
+#define STREAM_SIZE_MAX 1448
+#define SLOTS           4096 /* well above what is under way */
 
 static const unsigned sizes[] = {1200, 1280, 1400, 1448, 1600, 4000, 8000};
 
@@ -57,6 +61,7 @@ struct flow {
     uint32_t halved_at;    /* what was sent before that number halves it no more */
     uint64_t ticked_us;
     struct timer tick;
+    unsigned size_max; /* of the messages that are tried */
 };
 
 static void put32(uint8_t *bytes, uint32_t value)
@@ -147,7 +152,7 @@ static void send_sizes(struct flow *flow)
 {
     flow->phase = FLOW_SIZES;
     for (int i = 0; i < 3; i++)
-        for (size_t j = 0; j < sizeof(sizes) / sizeof(*sizes); j++)
+        for (size_t j = 0; j < sizeof(sizes) / sizeof(*sizes) && sizes[j] <= flow->size_max; j++)
             send_one(flow, (uint32_t)j, sizes[j]);
     flow->end_us = loop_now(flow->loop) + SIZES_US;
 }
@@ -205,8 +210,8 @@ static void on_tick(void *arg)
 }
 
 struct flow *flow_new(struct loop *loop, struct turn_allocation *from, const struct addr *to,
-                      uint64_t duration_us, struct probe_flow *result, void (*done)(void *arg),
-                      void *arg)
+                      uint64_t duration_us, bool is_stream, struct probe_flow *result,
+                      void (*done)(void *arg), void *arg)
 {
     struct flow *flow = calloc(1, sizeof(*flow));
 
@@ -215,6 +220,7 @@ struct flow *flow_new(struct loop *loop, struct turn_allocation *from, const str
     flow->loop = loop;
     flow->from = from;
     flow->to = *to;
+    flow->size_max = is_stream ? STREAM_SIZE_MAX : UINT_MAX;
     flow->result = result;
     flow->done = done;
     flow->arg = arg;

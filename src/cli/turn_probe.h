@@ -63,12 +63,13 @@ struct probe_run *probe_run_new(struct probe *probe, struct probe_leg *leg, void
                                 void *arg);
 void probe_run_free(struct probe_run *run);
 
-/* Sends from one allocation to the relayed address of another, as fast as it goes, for so long;
- * both live on. The data that `to' hears is to be handed on. done is told from the loop. */
+/* Sends from one allocation (is_stream: by a stream) to the relayed address of another, as fast as
+ * it goes, for so long; both live on. The data that `to' hears is to be handed on. done is told
+ * from the loop. */
 struct flow;
 struct flow *flow_new(struct loop *loop, struct turn_allocation *from, const struct addr *to,
-                      uint64_t duration_us, struct probe_flow *result, void (*done)(void *arg),
-                      void *arg);
+                      uint64_t duration_us, bool is_stream, struct probe_flow *result,
+                      void (*done)(void *arg), void *arg);
 void flow_data(struct flow *flow, const uint8_t *bytes, size_t len);
 void flow_room(struct flow *flow); /* `from' has room again */
 void flow_free(struct flow *flow); /* NULL: nothing */

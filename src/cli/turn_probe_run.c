@@ -428,7 +428,8 @@ static void begin_flow(struct probe_run *run)
     timer_set_in(run->loop, &run->timer, duration + STEP_US);
     if (run->first != NULL)
         run->flow = flow_new(run->loop, run->second, &run->leg->relayed[0], duration,
-                             &run->leg->flow, on_flow, run);
+                             run->leg->server.server.transport != SERVER_UDP, &run->leg->flow,
+                             on_flow, run);
     if (run->flow == NULL)
         step_done(run);
 }
