@@ -114,7 +114,8 @@ bool turn_make_login(struct turn_allocation *allocation)
                                 lifetime_s) != 0 ||
         strcmp(before, a->credentials.user) == 0)
         return false;
-    a->logins++;
+    if (a->logins++ > 0)
+        log_info("event=turn-login-renewed");
     return true;
 }
 

@@ -81,7 +81,8 @@ struct turn_permission {
     enum turn_trouble told; /* to `peer` */
     bool was_told;
     struct turn_exchange *exchange;
-    uint64_t due; /* to be asked for (again); UINT64_MAX: not */
+    uint64_t due;     /* to be asked for (again); UINT64_MAX: not */
+    uint64_t expires; /* at the server; of the last success */
 };
 
 enum turn_channel_state {

@@ -12,6 +12,9 @@
  *     channel:    asking -> bound -> (renewed)            forgotten: resting -> the slot is free
  *                    `-> refused: indications
  *
+ * A renewal that fails for the moment (5xx) changes nothing yet: it is asked for again, as long as
+ * what was granted before lives.
+ *
  * The first message to a peer goes as a Send indication and asks for a channel; once that is bound
  * messages go by it, with 4 bytes of overhead instead of 36. The number is the channel's slot, so a
  * received number leads to its peer at once. A number and a peer that were bound to each other may
@@ -86,9 +89,18 @@ static void granted(struct turn_allocation *a, struct turn_permission *permissio
     static const struct turn_report fine = {.trouble = TURN_FINE, .text = "the server relays"};
 
     permission->state = TURN_PERMISSION_GRANTED;
+    permission->expires = turn_now(a) + TURN_PERMISSION_S * SEC_US;
     permission->due = turn_now(a) + renew_in(a);
     turn_schedule(a);
     tell_peer(a, permission, &fine);
+}
+
+/* What we have until then is ours yet, and an error that passes is asked away meanwhile. */
+static bool may_ask_again(const struct turn_allocation *a, const struct turn_report *report,
+                          uint64_t expires)
+{
+    return turn_is_passing(report->trouble) &&
+           turn_now(a) + TURN_REFRESH_AGAIN_S * SEC_US < expires;
 }
 
 static void on_permission(struct turn_exchange *exchange, const struct stun_message *response,
@@ -116,6 +128,12 @@ static void on_permission(struct turn_exchange *exchange, const struct stun_mess
     /* Without an answer nothing is refused: it is asked again, and granted meanwhile, if it was. */
     permission->due = turn_now(a) + SEC_US;
     if (report->code == 0) {
+        turn_schedule(a);
+        return;
+    }
+    if (permission->state == TURN_PERMISSION_GRANTED &&
+        may_ask_again(a, report, permission->expires)) {
+        permission->due = turn_now(a) + TURN_REFRESH_AGAIN_S * SEC_US;
         turn_schedule(a);
         return;
     }
@@ -221,8 +239,10 @@ static void on_channel(struct turn_exchange *exchange, const struct stun_message
         channel->state = TURN_CHANNEL_BOUND;
         channel->due = now + renew_in(a);
         permission = find_permission(a, &channel->peer); /* it is renewed as well */
-        if (permission && permission->state == TURN_PERMISSION_GRANTED)
+        if (permission && permission->state == TURN_PERMISSION_GRANTED) {
             permission->due = now + renew_in(a);
+            permission->expires = now + TURN_PERMISSION_S * SEC_US;
+        }
         turn_schedule(a);
         return;
     }
@@ -237,7 +257,10 @@ static void on_channel(struct turn_exchange *exchange, const struct stun_message
     if (channel->state == TURN_CHANNEL_RESTING)
         return; /* the server may know it still: it rests as long as it must */
     channel->due = now + SEC_US;
-    if (report->code != 0) {
+    if (channel->state == TURN_CHANNEL_BOUND && report->code >= STUN_SERVER_ERROR &&
+        may_ask_again(a, report, channel->expires)) {
+        channel->due = now + TURN_REFRESH_AGAIN_S * SEC_US;
+    } else if (report->code != 0) {
         channel->state = TURN_CHANNEL_REFUSED;
         channel->due = now + TURN_RETRY_S * SEC_US;
         /* If it is the peer that is refused, the permission's answer says so too, sooner. */

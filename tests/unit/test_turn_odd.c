@@ -379,6 +379,38 @@ static void downgrades(void **state)
     }
 }
 
+/* Renewals that fail for a moment, while what was granted lives: nobody notices. */
+static void renewals(void **state)
+{
+    (void)state;
+    static const unsigned methods[] = {STUN_METHOD_CREATE_PERMISSION, STUN_METHOD_CHANNEL_BIND};
+    struct addr peer = peer_of("192.0.2.7:7"), quiet = peer_of("192.0.2.8:8");
+
+    for (int m = 0; m < 2; m++) {
+        struct client a;
+        unsigned sent = 0;
+
+        world_init(&world, (uint64_t)m + 1);
+        client_talks(&a, SERVER_UDP, &plain, &peer);
+        turn_pipe_accept_peer(a.r.pipe, &quiet);
+        run_for(SEC_US);
+        world_script(&world, methods[m], 500, 8);
+        world.to_peers = world.indications = 0;
+        for (; sent < 700; sent++) {
+            say(&a, &peer, "x");
+            run_for(SEC_US);
+            world_peer_sends(&world, &quiet, &a.relayed, "news", 4);
+        }
+        assert_int_equal(world.script[0].times, 0);
+        assert_int_equal(a.refused, 0);
+        assert_int_equal(world.to_peers, sent);
+        assert_int_equal(world.indications, 0); /* by the channel all the time */
+        assert_int_equal(world.lapsed, 0);
+        client_close(&a);
+        world_free(&world);
+    }
+}
+
 /* --- Redirections --- */
 
 static void unsigned_redirections(void **state)
@@ -586,13 +618,21 @@ static void order(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(forged_liveness),      cmocka_unit_test(one_way_traffic),
-        cmocka_unit_test(growing_round_trips),  cmocka_unit_test(choking_servers),
-        cmocka_unit_test(options_kept),         cmocka_unit_test(families),
-        cmocka_unit_test(limited_logins),       cmocka_unit_test(refused_later),
-        cmocka_unit_test(downgrades),           cmocka_unit_test(unsigned_redirections),
-        cmocka_unit_test(forgotten_connection), cmocka_unit_test(outage),
-        cmocka_unit_test(released_early),       cmocka_unit_test(order),
+        cmocka_unit_test(forged_liveness),
+        cmocka_unit_test(one_way_traffic),
+        cmocka_unit_test(growing_round_trips),
+        cmocka_unit_test(choking_servers),
+        cmocka_unit_test(options_kept),
+        cmocka_unit_test(families),
+        cmocka_unit_test(limited_logins),
+        cmocka_unit_test(refused_later),
+        cmocka_unit_test(renewals),
+        cmocka_unit_test(downgrades),
+        cmocka_unit_test(unsigned_redirections),
+        cmocka_unit_test(forgotten_connection),
+        cmocka_unit_test(outage),
+        cmocka_unit_test(released_early),
+        cmocka_unit_test(order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
