@@ -10,7 +10,7 @@
  * shorter) as one, and says the size: that is cut into messages, which are slices of one block.
  * Once such come, the blocks asked for are of UDP_LARGE_BYTES, so that nothing is copied; what
  * fills less than a quarter of one is copied all the same, so that a message which is kept does not
- * keep much memory that nobody uses. A fill without any goes back to small blocks.
+ * keep much memory that nobody uses. Datagrams of which none is such go back to small blocks.
  *
  * A message is delivered when it is asked for, so a pause in the middle of a batch, or of a
  * datagram that is being cut, keeps the rest.
@@ -138,7 +138,8 @@ bool udp_batch_fill(struct udp_batch *batch, int fd)
     for (int i = 0; i < batch->count && !large; i++)
         large = batch->headers[i].msg_len > UDP_BLOCK_BYTES &&
                 segment_bytes(&batch->headers[i].msg_hdr) > 0;
-    batch->large = large;
+    if (batch->count > 0)
+        batch->large = large;
     if (all && batch->size < RECEIVE_BATCH)
         batch->size *= 2;
     else if (batch->count * 4 <= batch->size && batch->size > 1)

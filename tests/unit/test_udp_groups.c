@@ -22,6 +22,7 @@ struct heard {
     struct pipe *pipe;
     size_t count, sizes[MESSAGES_MAX];
     const struct block *blocks[MESSAGES_MAX];
+    size_t block_bytes[MESSAGES_MAX];
     struct addr from;
     bool wrong, pauses;
 };
@@ -46,6 +47,7 @@ static void on_message(struct pipe *pipe, const struct slice *data, const struct
     for (size_t i = 0; i < data->len; i++)
         h->wrong |= data->data[i] != byte_of(h->count, i);
     h->blocks[h->count] = data->block;
+    h->block_bytes[h->count] = data->block->size;
     h->sizes[h->count++] = data->len;
     h->from = *from;
     if (h->pauses)
@@ -371,6 +373,7 @@ static void one_block_is_cut_into_messages(void **state)
             for (size_t i = before; i < sent; i++) {
                 assert_int_equal(server.sizes[i], i < sent - 1 ? 1200 : last);
                 assert_ptr_equal(server.blocks[i], server.blocks[before]);
+                assert_true(server.block_bytes[i] <= 4 * len || server.block_bytes[i] <= 2048);
             }
         }
         assert_int_equal(server.count, sent);
