@@ -40,7 +40,7 @@ libadit_a_SOURCES += \
 	src/stun/turn_ordered.c src/stun/turn_ordered.h src/stun/ordered_int.h \
 	src/stun/ordered_packet.c src/stun/ordered_packet.h \
 	src/stun/ordered_rate.c src/stun/ordered_rate.h \
-	src/stun/ordered_send.c src/stun/ordered_receive.c \
+	src/stun/ordered_send.c src/stun/ordered_receive.c src/stun/ordered_paths.c \
 	src/stun/turn_pipe.c src/stun/turn_pipe.h \
 	src/stun/turn_servers.c src/stun/turn_servers.h \
 	src/stun/turn_tcp.c src/stun/turn_tcp.h
@@ -56,6 +56,8 @@ ordered_world = tests/unit/ordered_world.c tests/unit/ordered_world.h tests/unit
 tests_unit_test_turn_ordered_SOURCES = tests/unit/test_turn_ordered.c $(ordered_world)
 check_PROGRAMS += tests/unit/test-turn-ordered-hostile
 tests_unit_test_turn_ordered_hostile_SOURCES = tests/unit/test_turn_ordered_hostile.c $(ordered_world)
+check_PROGRAMS += tests/unit/test-turn-ordered-paths
+tests_unit_test_turn_ordered_paths_SOURCES = tests/unit/test_turn_ordered_paths.c $(ordered_world)
 check_PROGRAMS += tests/unit/test-turn-ordered-line
 tests_unit_test_turn_ordered_line_SOURCES = tests/unit/test_turn_ordered_line.c $(ordered_world)
 check_PROGRAMS += tests/unit/test-ordered-rate

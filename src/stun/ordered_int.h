@@ -14,6 +14,7 @@
 #define ORDERED_PACKET       1200 /* the default packet_max */
 #define ORDERED_PACKET_MIN   128
 #define ORDERED_PACKET_LONG  65000
+#define ORDERED_PLACES       2                          /* of a peer */
 #define ORDERED_SEGMENT_COST 128                        /* bytes of memory, beside what is in it */
 #define ORDERED_HELD_MAX     ((size_t)24 * 1024 * 1024) /* not delivered yet, of a peer */
 #define ORDERED_HELD_ALL_MAX ((size_t)96 * 1024 * 1024) /* of all */
@@ -95,9 +96,12 @@ struct ordered;
 struct ordered_peer {
     struct ordered_peer *next;
     struct ordered *owner;
-    struct addr name, now;           /* as it is known, and where it is */
-    uint64_t mine, theirs;           /* tags; theirs 0: not known */
-    uint64_t next_mine, next_theirs; /* of another incarnation, which has not proven itself */
+    struct addr name, now;              /* as it is known, and where it is */
+    bool by_spare;                      /* that is reached by the spare pipe */
+    struct addr places[ORDERED_PLACES]; /* where else it says it is */
+    unsigned place_count, told_places;  /* told: how often, by it */
+    uint64_t mine, theirs;              /* tags; theirs 0: not known */
+    uint64_t next_mine, next_theirs;    /* of another incarnation, which has not proven itself */
     bool established, was_established;
     bool confirmed_told;
     unsigned hellos;
@@ -109,7 +113,9 @@ struct ordered_peer {
 
 struct ordered {
     struct pipe base;
-    struct pipe *below; /* NULL: over */
+    struct pipe *below;   /* NULL: over */
+    struct pipe *spare;   /* NULL: none */
+    struct addr local[2]; /* ours by each, as it was told last */
     struct ordered_peer *peers;
     size_t peer_count;
     size_t queued; /* bytes, of all peers */
@@ -130,7 +136,18 @@ static inline uint64_t ordered_now(const struct ordered_peer *peer)
     return loop_now(peer->owner->base.loop);
 }
 
-/* turn_ordered.c: a packet to a peer: what ordered_build() writes, and then these bytes. */
+/* The pipe by which the peer is reached. */
+static inline struct pipe *ordered_way(const struct ordered_peer *peer)
+{
+    return peer->by_spare && peer->owner->spare ? peer->owner->spare : peer->owner->below;
+}
+
+/* turn_ordered.c: a packet: what ordered_build() writes, and then these bytes; nowhere if the pipe
+ * is not up. */
+void ordered_send(struct pipe *below, const struct addr *to, const struct ordered_packet *packet,
+                  const void *bytes, size_t len);
+extern const struct pipe_events ordered_below_events;
+/* The same to a peer: what ordered_build() writes, and then these bytes. */
 void ordered_transmit(struct ordered_peer *peer, const struct ordered_packet *packet,
                       const void *bytes, size_t len);
 /* Something of the peer's was confirmed. Tells the user, who may do anything to the pipe. */
@@ -138,11 +155,27 @@ void ordered_shrunk(struct ordered_peer *peer);
 /* The peer is given up. It is gone then. */
 void ordered_give_up(struct ordered_peer *peer);
 
+/* ordered_paths.c */
+/* The peer may have sent this from another address, or by another pipe: whether it is followed. */
+bool ordered_follow(struct ordered_peer *peer, const struct ordered_packet *packet,
+                    const struct addr *from, bool by_spare);
+/* The address of a pipe below, as peers see it; none: not known. */
+struct addr ordered_local(const struct pipe *pipe);
+/* Tells the peer where we can be reached, if there is more than one address. */
+void ordered_tell_places(struct ordered_peer *peer);
+/* What it told. */
+void ordered_take_places(struct ordered_peer *peer, const struct slice *data);
+/* Nothing of the peer has come for a while: asks by every other way. */
+void ordered_probe(struct ordered_peer *peer);
+void ordered_drop_spare(struct ordered *o);
+
 /* ordered_send.c */
 void ordered_out_init(struct ordered_peer *peer);
 void ordered_out_free(struct ordered_peer *peer);
 /* Cuts a message into segments; takes the slice. */
 void ordered_out_write(struct ordered_peer *peer, struct slice *data);
+/* A message between the two ordered pipes, short; takes the slice. */
+void ordered_out_control(struct ordered_peer *peer, struct slice *data);
 /* Sends what may be sent now. */
 void ordered_out_pump(struct ordered_peer *peer);
 /* A new incarnation of the peer: all messages that are not confirmed are numbered anew. */

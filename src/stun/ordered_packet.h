@@ -15,13 +15,16 @@
  *     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
  *
  *     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
- *     |   0xD2 DATA   |  flags: 1 first of a message, 2 last of it, 4 confirm at once
+ *     |   0xD2 DATA   |  flags: 1 first of a message, 2 last of it, 4 confirm at once,
  *     |  tag of the receiver, 64 bits                             ...
  *     |  number of the segment                                        |
  *     |  time of sending, microseconds                                |
  *     |  the segment                                              ...
  *     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
  *     (the tag follows the flags at once: byte 2)
+ *
+ *     8 places: no message, but where the sender can be reached, besides, one after the other:
+ *     family (4 or 6), port (2 bytes), address
  *
  *     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
  *     |   0xD3 ACK    |  flags: 1 ask, 2 no memory for something that came
@@ -64,6 +67,7 @@ enum ordered_flag {
     ORDERED_FIRST = 1, /* DATA */
     ORDERED_LAST = 2,
     ORDERED_NOW = 4,
+    ORDERED_CONTROL = 8,
     ORDERED_FULL = 2, /* ACK */
 };
 

@@ -153,6 +153,11 @@ static void deliver_segment(struct ordered_peer *peer, struct slice *data, uint8
     struct ordered_in *in = &peer->in;
     struct slice whole;
 
+    if (flags & ORDERED_CONTROL) {
+        ordered_take_places(peer, data);
+        slice_drop(data);
+        return;
+    }
     if (flags & ORDERED_FIRST) {
         if (in->partial)
             block_unref(in->partial);

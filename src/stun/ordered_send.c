@@ -38,6 +38,7 @@
 #define SLACK_US       (10 * SEC_US) /* that packets were late is remembered */
 #define TIMEOUT_MAX_US (2 * SEC_US)
 #define TIMEOUTS_ALL   3
+#define TIMEOUTS_PROBE 2    /* other ways are tried */
 #define THIN_BYTES     4800 /* under way: single messages */
 #define LOSSY_US       (5 * SEC_US)
 #define SPARE_US       (10 * MS_US)
@@ -81,8 +82,10 @@ static void push(struct ordered_peer *peer, struct slice data, uint8_t flags)
 
     if (out->end - out->kept == out->cap)
         grow(out);
-    out->bytes += data.len;
-    peer->owner->queued += data.len;
+    if (!(flags & ORDERED_CONTROL)) {
+        out->bytes += data.len;
+        peer->owner->queued += data.len;
+    }
     peer->owner->cost += data.len + ORDERED_SEGMENT_COST;
     *segment_at(out, out->end++) =
         (struct ordered_segment){.data = data, .flags = flags, .state = SEGMENT_WAITS};
@@ -106,6 +109,14 @@ void ordered_out_write(struct ordered_peer *peer, struct slice *data)
     slice_drop(data);
 }
 
+void ordered_out_control(struct ordered_peer *peer, struct slice *data)
+{
+    if (peer->out.first == peer->out.end)
+        peer->out.progress = ordered_now(peer);
+    push(peer, *data, ORDERED_FIRST | ORDERED_LAST | ORDERED_CONTROL);
+    *data = (struct slice){0};
+}
+
 /* Forgets everything before `first`. */
 static void release(struct ordered_peer *peer)
 {
@@ -114,8 +125,10 @@ static void release(struct ordered_peer *peer)
     for (; out->kept != out->first; out->kept++) {
         struct ordered_segment *segment = segment_at(out, out->kept);
 
-        out->bytes -= segment->data.len;
-        peer->owner->queued -= segment->data.len;
+        if (!(segment->flags & ORDERED_CONTROL)) {
+            out->bytes -= segment->data.len;
+            peer->owner->queued -= segment->data.len;
+        }
         peer->owner->cost -= segment->data.len + ORDERED_SEGMENT_COST;
         slice_drop(&segment->data);
     }
@@ -364,7 +377,7 @@ void ordered_out_pump(struct ordered_peer *peer)
         return;
     }
     earn(peer, pace);
-    while (out->credit > 0 && out->flight < window && pipe_room(peer->owner->below) > 0 &&
+    while (out->credit > 0 && out->flight < window && pipe_room(ordered_way(peer)) > 0 &&
            choose(out, &number)) {
         send_segment(peer, number);
         sent = true;
@@ -444,6 +457,8 @@ static void on_timeout(void *arg)
         } while (out->timeouts >= TIMEOUTS_ALL && out->flies.count > 0);
         if (out->credit < peer->owner->packet_max)
             out->credit = peer->owner->packet_max;
+        if (out->timeouts >= TIMEOUTS_PROBE)
+            ordered_probe(peer);
     }
     set_timeout(peer);
     ordered_out_pump(peer);

@@ -17,7 +17,7 @@
  * not know says RESET, and the other introduces himself again.
  *
  * A peer is known by the address it had first (its name); it may come to send from another, which
- * its packets prove by their tag, and is sent to there from then on.
+ * its packets prove by their tag, and is sent to there from then on (ordered_paths.c).
  *
  * Ends: a peer that confirms nothing for give_up_ms is given up; one that says BYE is gone. Closing
  * waits for the confirmation of everything, or for linger_ms without progress, and says BYE.
@@ -49,7 +49,6 @@
 #define BYES           2
 #define ANNOUNCEMENTS  6 /* of a new address, until something comes */
 
-static const struct pipe_events below_events;
 static void free_peer(struct ordered_peer *peer);
 static void drop_peer(struct ordered_peer *peer);
 
@@ -65,13 +64,13 @@ static bool is_closing(const struct ordered *o)
 
 /* --- Packets --- */
 
-static void send_to(struct ordered *o, const struct addr *to, const struct ordered_packet *packet,
-                    const void *bytes, size_t len)
+void ordered_send(struct pipe *below, const struct addr *to, const struct ordered_packet *packet,
+                  const void *bytes, size_t len)
 {
     struct slice slice;
     size_t head;
 
-    if (!o->below || !pipe_is_up(o->below))
+    if (!below || !pipe_is_up(below))
         return;
     slice.block = block_new_sized(ORDERED_ACK_BYTES + len);
     slice.data = block_start(slice.block);
@@ -79,13 +78,13 @@ static void send_to(struct ordered *o, const struct addr *to, const struct order
     if (len > 0)
         memcpy(slice.data + head, bytes, len);
     slice.len = head + len;
-    pipe_write_to(o->below, &slice, to);
+    pipe_write_to(below, &slice, to);
 }
 
 void ordered_transmit(struct ordered_peer *peer, const struct ordered_packet *packet,
                       const void *bytes, size_t len)
 {
-    send_to(peer->owner, &peer->now, packet, bytes, len);
+    ordered_send(ordered_way(peer), &peer->now, packet, bytes, len);
 }
 
 static void send_hello(struct ordered_peer *peer, uint64_t mine, uint64_t theirs, bool ask)
@@ -294,6 +293,7 @@ static void establish(struct ordered_peer *peer, uint64_t theirs)
     peer->out.progress = ordered_now(peer);
     if ((!again || other) && o->events.joined && !is_closing(o))
         o->events.joined(&o->base, &name, again, o->arg);
+    ordered_tell_places(peer);
     ordered_out_pump(peer);
 }
 
@@ -324,7 +324,8 @@ static void introduce_again(struct ordered_peer *peer)
 /* --- What comes --- */
 
 /* Somebody introduces himself, and does not name a tag of ours: he is asked to. */
-static void on_introduction(struct ordered *o, uint64_t theirs, const struct addr *from)
+static void on_introduction(struct ordered *o, uint64_t theirs, const struct addr *from,
+                            bool by_spare)
 {
     struct ordered_peer *peer = find_by_addr(o, from);
 
@@ -332,6 +333,7 @@ static void on_introduction(struct ordered *o, uint64_t theirs, const struct add
         make_room(o);
         if (is_closing(o) || !(peer = new_peer(o, from)))
             return;
+        peer->by_spare = by_spare;
         timer_set_in(o->base.loop, &peer->hello, STRANGER_US);
     }
     if (peer->established && peer->theirs == theirs) {
@@ -347,14 +349,14 @@ static void on_introduction(struct ordered *o, uint64_t theirs, const struct add
 }
 
 static void on_hello(struct ordered *o, const struct ordered_packet *packet,
-                     const struct addr *from)
+                     const struct addr *from, bool by_spare)
 {
     struct ordered_peer *peer = find_by_tag(o, packet->to);
     bool asks = packet->flags & ORDERED_ASK;
 
     if (!peer) {
         if (asks)
-            on_introduction(o, packet->from, from);
+            on_introduction(o, packet->from, from, by_spare);
         return;
     }
     if (peer->established && packet->to == peer->mine) {
@@ -381,34 +383,17 @@ static void on_reset(struct ordered *o, uint64_t tag)
     }
 }
 
-/* Only what was sent after all that came before tells where the peer is now. */
-static void follow(struct ordered_peer *peer, const struct ordered_packet *packet,
-                   const struct addr *from)
-{
-    struct ordered *o = peer->owner;
-    struct addr name = peer->name, now = *from;
-
-    if (addr_equal(&peer->now, from))
-        return;
-    if (packet->type == ORDERED_DATA ? !ordered_in_is_newer(peer, packet->time_us)
-                                     : !(packet->flags & ORDERED_ASK))
-        return;
-    peer->now = *from;
-    ordered_out_moved(peer);
-    if (o->events.moved && !is_closing(o))
-        o->events.moved(&o->base, &name, &now, o->arg);
-}
-
 /* DATA, ACK and BYE: of somebody who knows my tag. */
 static void on_tagged(struct ordered *o, const struct ordered_packet *packet,
-                      const struct slice *frame, const struct addr *from)
+                      const struct slice *frame, const struct addr *from, bool by_spare)
 {
     struct ordered_peer *peer = find_by_tag(o, packet->to);
+    bool moved;
     const struct ordered_packet reset = {.type = ORDERED_RESET, .to = packet->to};
 
     if (!peer) {
         if (packet->type != ORDERED_BYE)
-            send_to(o, from, &reset, NULL, 0);
+            ordered_send(by_spare ? o->spare : o->below, from, &reset, NULL, 0);
         return;
     }
     if (!peer->established || packet->to != peer->mine) {
@@ -423,14 +408,14 @@ static void on_tagged(struct ordered *o, const struct ordered_packet *packet,
     peer->heard = ordered_now(peer);
     if (peer->established)
         timer_cancel(o->base.loop, &peer->hello);
-    follow(peer, packet, from);
+    moved = ordered_follow(peer, packet, from, by_spare);
     if (packet->type == ORDERED_DATA) {
         ordered_in_data(peer, frame, packet);
         return;
     }
     ordered_out_ack(peer, packet);
     if (packet->flags & ORDERED_ASK && o->below)
-        ordered_in_ack(peer, 0);
+        ordered_in_ack(peer, moved ? ORDERED_ASK : 0); /* then it may follow, too */
 }
 
 static void on_below_message(struct pipe *pipe, const struct slice *data, const struct addr *from,
@@ -439,13 +424,13 @@ static void on_below_message(struct pipe *pipe, const struct slice *data, const 
     struct ordered *o = arg;
     struct ordered_packet packet;
     struct addr source = from ? *from : (struct addr){0};
+    bool by_spare = pipe == o->spare;
 
-    (void)pipe;
     if (ordered_parse(data->data, data->len, &packet) <= 0)
         return;
     switch (packet.type) {
     case ORDERED_HELLO:
-        on_hello(o, &packet, &source);
+        on_hello(o, &packet, &source, by_spare);
         return;
     case ORDERED_RESET:
         on_reset(o, packet.to);
@@ -453,7 +438,7 @@ static void on_below_message(struct pipe *pipe, const struct slice *data, const 
     case ORDERED_DATA:
     case ORDERED_ACK:
     case ORDERED_BYE:
-        on_tagged(o, &packet, data, &source);
+        on_tagged(o, &packet, data, &source, by_spare);
         return;
     }
 }
@@ -464,10 +449,14 @@ static void on_below_up(struct pipe *pipe, void *arg)
 {
     struct ordered *o = arg;
 
-    (void)pipe;
+    if (pipe == o->spare) {
+        turn_ordered_moved(&o->base);
+        return;
+    }
     for (struct ordered_peer *peer = o->peers; peer; peer = peer->next)
         if (has_to_send(peer))
             timer_set_in(o->base.loop, &peer->hello, 0);
+    o->local[0] = ordered_local(pipe);
     pipe_now_up(&o->base);
 }
 
@@ -483,6 +472,7 @@ static void on_below_room(struct pipe *pipe, void *arg)
 static void over(struct ordered *o, int why)
 {
     o->below = NULL;
+    ordered_drop_spare(o);
     timer_cancel(o->base.loop, &o->closing);
     defer_cancel(o->base.loop, &o->finishing);
     pipe_is_over(&o->base, why);
@@ -492,11 +482,14 @@ static void on_below_end(struct pipe *pipe, int why, void *arg)
 {
     struct ordered *o = arg;
 
-    (void)pipe;
+    if (pipe == o->spare) {
+        o->spare = NULL; /* what remains does without */
+        return;
+    }
     over(o, is_closing(o) ? 0 : why ? why : ADIT_ECLOSED);
 }
 
-static const struct pipe_events below_events = {
+const struct pipe_events ordered_below_events = {
     .up = on_below_up,
     .message = on_below_message,
     .room = on_below_room,
@@ -582,6 +575,7 @@ static void on_finishing(void *arg)
     while (o->peers)
         free_peer(o->peers);
     timer_cancel(o->base.loop, &o->closing);
+    ordered_drop_spare(o);
     if (below)
         pipe_close(below);
 }
@@ -605,7 +599,7 @@ static void ordered_close(struct pipe *pipe, int why)
 
     if (why) {
         if (below) {
-            pipe_del_listener(below, &below_events, o);
+            pipe_del_listener(below, &ordered_below_events, o);
             pipe_abort(below, why);
         }
         over(o, why);
@@ -677,7 +671,7 @@ struct pipe *turn_ordered_open(struct pipe *below, const struct turn_ordered_opt
     if (!options)
         options = &defaults;
     pipe_init(&o->base, &ordered_ops, below->loop);
-    if (pipe_add_listener(below, &below_events, o) != 0) {
+    if (pipe_add_listener(below, &ordered_below_events, o) != 0) {
         free(o);
         return NULL;
     }
@@ -689,6 +683,7 @@ struct pipe *turn_ordered_open(struct pipe *below, const struct turn_ordered_opt
     timer_init(&o->closing, on_closing, o);
     defer_init(&o->finishing, on_finishing, o);
     defer_init(&o->resuming, on_resuming, o);
+    o->local[0] = ordered_local(below);
     if (pipe_is_up(below))
         pipe_up_soon(&o->base);
     return &o->base;
@@ -703,16 +698,6 @@ void turn_ordered_set_events(struct pipe *pipe, const struct turn_ordered_events
 {
     ordered_of(pipe)->events = events ? *events : (struct turn_ordered_events){0};
     ordered_of(pipe)->arg = arg;
-}
-
-void turn_ordered_moved(struct pipe *pipe)
-{
-    for (struct ordered_peer *peer = ordered_of(pipe)->peers; peer; peer = peer->next) {
-        ordered_out_moved(peer);
-        peer->hellos = 0;
-        if (peer->established || has_to_send(peer))
-            timer_set_in(pipe->loop, &peer->hello, 0);
-    }
 }
 
 int turn_ordered_redirect(struct pipe *pipe, const struct addr *peer, const struct addr *now)

@@ -48,7 +48,12 @@ void turn_ordered_set_events(struct pipe *pipe, const struct turn_ordered_events
 /* Closes it without waiting: what is not confirmed is dropped, but the peers are told that we go,
  * and need not find out. `end` follows that of the pipe below. */
 void turn_ordered_leave(struct pipe *pipe);
-/* Our own address has changed (the relay failed over): tells the peers by what is sent next. */
+/* A second pipe of the same kind, by another server: the peers are told its address ahead of time,
+ * and when nothing comes any more, the two sides find each other by what is left, both having lost
+ * their first server too. It is the ordered pipe's from now on; its end is not the pipe's. */
+void turn_ordered_add_spare(struct pipe *pipe, struct pipe *spare);
+/* Our own address has changed (a relay failed over; either pipe): tells the peers by what is sent
+ * next. */
 void turn_ordered_moved(struct pipe *pipe);
 /* The peer known as `peer` is now at `now`. 0 or -ENOENT. */
 int turn_ordered_redirect(struct pipe *pipe, const struct addr *peer, const struct addr *now);

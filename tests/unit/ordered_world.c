@@ -32,12 +32,28 @@ static struct end *end_at(struct net *net, const struct addr *addr)
     return NULL;
 }
 
+static bool is_permitted(const struct end *end, const struct addr *from)
+{
+    for (unsigned i = 0; i < end->permitted_count; i++)
+        if (addr_equal_ip(&end->permitted[i], from))
+            return true;
+    return !end->net->permissions;
+}
+
+static void permit(struct end *end, const struct addr *to)
+{
+    if (!end->net->permissions || is_permitted(end, to))
+        return;
+    assert_true(end->permitted_count < PERMITTED_MAX);
+    end->permitted[end->permitted_count++] = *to;
+}
+
 static void arrive(void *arg)
 {
     struct packet *packet = arg;
     struct end *end = end_at(packet->net, &packet->to);
 
-    if (end && pipe_read_budget(&end->base) > 0)
+    if (end && is_permitted(end, &packet->from) && pipe_read_budget(&end->base) > 0)
         pipe_deliver(&end->base, &packet->data, &packet->from);
     slice_drop(&packet->data);
     free(packet);
@@ -62,7 +78,8 @@ void carry(struct net *net, const struct slice *data, const struct addr *from,
         end->busy_until += data->len * SEC_US / net->rate;
         at = end->busy_until;
     }
-    if (net->cut || chance(net, net->loss)) {
+    if (net->cut || addr_equal_ip(&net->dead, from) || addr_equal_ip(&net->dead, to) ||
+        chance(net, net->loss)) {
         net->lost++;
         return;
     }
@@ -81,6 +98,7 @@ static void end_write(struct pipe *pipe, struct slice *data, const struct addr *
 {
     struct end *end = (struct end *)pipe;
 
+    permit(end, to);
     carry(end->net, data, &end->addr, to);
     if (chance(end->net, end->net->duplicate))
         carry(end->net, data, &end->addr, to);
@@ -114,6 +132,13 @@ static void end_close(struct pipe *pipe, int why)
     pipe_is_over(pipe, why);
 }
 
+static int end_addrs(const struct pipe *pipe, struct addr *local, struct addr *remote)
+{
+    (void)remote;
+    *local = ((const struct end *)pipe)->addr;
+    return 0;
+}
+
 static void end_destroy(struct pipe *pipe)
 {
     free(pipe);
@@ -128,16 +153,17 @@ static const struct pipe_ops end_ops = {
     .resume = end_nothing,
     .shutdown = end_nothing,
     .close = end_close,
+    .addrs = end_addrs,
     .destroy = end_destroy,
 };
 
-struct pipe *end_new(struct net *net, uint16_t port)
+struct pipe *end_new_at(struct net *net, const struct addr *addr)
 {
     struct end *end = calloc(1, sizeof(*end));
 
     pipe_init(&end->base, &end_ops, net->loop);
     end->net = net;
-    end->addr = addr_loopback(AF_INET, port);
+    end->addr = *addr;
     for (int i = 0; i < ENDS_MAX; i++) {
         if (net->ends[i])
             continue;
@@ -146,6 +172,13 @@ struct pipe *end_new(struct net *net, uint16_t port)
     }
     pipe_up_soon(&end->base);
     return &end->base;
+}
+
+struct pipe *end_new(struct net *net, uint16_t port)
+{
+    struct addr addr = addr_loopback(AF_INET, port);
+
+    return end_new_at(net, &addr);
 }
 
 /* --- Two sides and what they tell --- */
@@ -226,18 +259,26 @@ static void on_moved(struct pipe *pipe, const struct addr *peer, const struct ad
     ((struct side *)arg)->moved++;
 }
 
-void side_open(struct side *side, struct net *net, uint16_t port,
-               const struct turn_ordered_options *options)
+void side_open_at(struct side *side, struct net *net, const struct addr *addr,
+                  const struct turn_ordered_options *options)
 {
     static const struct pipe_events events = {.message = on_message, .end = on_end};
     static const struct turn_ordered_events more = {
         .joined = on_joined, .confirmed = on_confirmed, .lost = on_lost, .moved = on_moved};
 
-    *side = (struct side){.addr = addr_loopback(AF_INET, port)};
-    side->pipe = turn_ordered_open(end_new(net, port), options);
+    *side = (struct side){.addr = *addr};
+    side->pipe = turn_ordered_open(end_new_at(net, addr), options);
     assert_non_null(side->pipe);
     pipe_add_listener(side->pipe, &events, side);
     turn_ordered_set_events(side->pipe, &more, side);
+}
+
+void side_open(struct side *side, struct net *net, uint16_t port,
+               const struct turn_ordered_options *options)
+{
+    struct addr addr = addr_loopback(AF_INET, port);
+
+    side_open_at(side, net, &addr, options);
 }
 
 void side_write(struct side *side, const struct side *to)

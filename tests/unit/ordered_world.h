@@ -10,7 +10,8 @@
 
 #include "stun/turn_ordered.h"
 
-#define ENDS_MAX 4
+#define ENDS_MAX      8
+#define PERMITTED_MAX 16
 
 struct net;
 
@@ -18,7 +19,9 @@ struct end {
     struct pipe base;
     struct net *net;
     struct addr addr;
-    uint64_t busy_until; /* of its line into the network */
+    uint64_t busy_until;                  /* of its line into the network */
+    struct addr permitted[PERMITTED_MAX]; /* whom it has written to */
+    unsigned permitted_count;
 };
 
 struct net {
@@ -28,6 +31,8 @@ struct net {
     uint64_t delay_us, late_us, rate;  /* late: what is reordered; rate: bytes a second, 0: none */
     size_t buffer;                     /* bytes before the rate */
     bool cut;
+    bool permissions; /* what comes from an IP address that was never written to is dropped */
+    struct addr dead; /* an IP address that is not there */
     uint64_t sent, lost, bytes;
 };
 
@@ -48,8 +53,11 @@ size_t message_len(uint64_t n);
 
 /* An end of the network, at that port of the loopback address; the ordered pipe over one. */
 struct pipe *end_new(struct net *net, uint16_t port);
+struct pipe *end_new_at(struct net *net, const struct addr *addr);
 void side_open(struct side *side, struct net *net, uint16_t port,
                const struct turn_ordered_options *options);
+void side_open_at(struct side *side, struct net *net, const struct addr *addr,
+                  const struct turn_ordered_options *options);
 /* Writes the next message. */
 void side_write(struct side *side, const struct side *to);
 /* A packet that somebody sends, whose address may be anybody's. */
