@@ -187,7 +187,8 @@ static int ng_packet(const struct capture *c, const uint8_t *body, size_t len, b
     captured = get32(c, body + 12);
     if (captured > len - 20)
         return ADIT_EFORMAT;
-    if (index >= c->count)
+    frame->is_homeless = index >= c->count;
+    if (frame->is_homeless)
         return 0;
     frame->time_us =
         to_us(&c->interfaces[index], (uint64_t)get32(c, body + 4) << 32 | get32(c, body + 8));
@@ -204,7 +205,8 @@ static int ng_simple(const struct capture *c, const uint8_t *body, size_t len,
 {
     if (len < 4)
         return ADIT_EFORMAT;
-    if (c->count == 0)
+    frame->is_homeless = c->count == 0;
+    if (frame->is_homeless)
         return 0;
     frame->link = c->interfaces[0].link;
     frame->bytes = body + 4;

@@ -35,7 +35,8 @@ struct capture_frame {
     uint16_t link;
     const uint8_t *bytes; /* in the caller's; NULL: what was parsed holds no frame */
     size_t len;
-    size_t full_len; /* on the wire, where the capture may have cut it */
+    size_t full_len;  /* on the wire, where the capture may have cut it */
+    bool is_homeless; /* there is one, of an interface that the file does not describe: no bytes */
 };
 
 /* Whether bytes (4 at least) begin like a capture file. */

@@ -367,8 +367,55 @@ static bool is_relays(const struct trace *trace, const struct packet *p)
     return tables_is_relay(&trace->tables, &p->from) || tables_is_relay(&trace->tables, &p->to);
 }
 
+/* Length of the message at the front by its own header; 0: none. */
+static size_t message_size(const uint8_t *bytes, size_t len)
+{
+    if (has_cookie(bytes, len))
+        return STUN_HEADER_BYTES + be16(bytes + 2);
+    return len >= CHANNEL_HEADER_BYTES && is_channel_byte(bytes[0])
+               ? CHANNEL_HEADER_BYTES + be16(bytes + 2)
+               : 0;
+}
+
+/* Datagrams that were given to the system at once (UDP_SEGMENT) are taken apart by the network
+ * card, or put together by it when they come, so a capture has them as one: all of one length, the
+ * last perhaps shorter, each a message. That length; 0: it is a single datagram. */
+static size_t segment_size(const struct packet *p)
+{
+    size_t size = message_size(p->data, p->len), padded = (size + 3) & ~(size_t)3, n;
+
+    if (size == 0 || p->missing > 0 || padded + CHANNEL_HEADER_BYTES > p->len)
+        return 0;
+    if (message_size(p->data + size, p->len - size) == 0)
+        size = padded;
+    for (size_t at = size; at < p->len; at += size) {
+        size_t part = p->len - at < size ? p->len - at : size;
+
+        n = message_size(p->data + at, part);
+        if (n == 0 || n > part || part - n > 3)
+            return 0;
+    }
+    return size;
+}
+
+static void trace_udp(struct trace *trace, const struct packet *p, struct trace_event *event);
+
+static void trace_segments(struct trace *trace, const struct packet *p, size_t size,
+                           const struct trace_event *pattern)
+{
+    for (size_t at = 0; at < p->len; at += size) {
+        struct trace_event event = *pattern;
+        struct packet part = *p;
+
+        part.data = p->data + at;
+        part.len = p->len - at < size ? p->len - at : size;
+        trace_udp(trace, &part, &event);
+    }
+}
+
 static void trace_udp(struct trace *trace, const struct packet *p, struct trace_event *event)
 {
+    size_t segment = is_relays(trace, p) ? 0 : segment_size(p);
     struct flow *flow = tables_flow(&trace->tables, PACKET_UDP, &p->from, &p->to, true);
     bool at_port = is_turn_port(p->from.port) || is_turn_port(p->to.port), cipher = false;
 
@@ -377,6 +424,8 @@ static void trace_udp(struct trace *trace, const struct packet *p, struct trace_
     event->missing = p->missing;
     if (!flow || p->len == 0) {
         trace->summary.foreign++;
+    } else if (segment > 0) {
+        trace_segments(trace, p, segment, event);
     } else if (has_cookie(p->data, p->len) || is_classic(flow, p)) {
         tell_stun(trace, flow, event);
     } else if (is_relays(trace, p)) {

@@ -29,9 +29,11 @@ struct decode {
     struct trace *trace;
     struct fragments *fragments;
     struct turn_print print;
+    size_t packets;   /* seen */
     size_t broken;    /* packets cut off in their headers, or malformed */
     size_t links;     /* frames of a link layer that is not known ... */
     unsigned link;    /* ... which */
+    size_t homeless;  /* packets of interfaces that the file does not describe */
     const char *name; /* of the input, for complaints */
 };
 
@@ -42,6 +44,7 @@ static void decode_frame(struct decode *d, unsigned link, const uint8_t *bytes, 
     struct packet packet;
     enum packet_outcome outcome = packet_parse(link, bytes, len, &packet, &fragment);
 
+    d->packets++;
     if (outcome == PACKET_FRAGMENT)
         outcome = fragments_add(d->fragments, &fragment, &packet);
     switch (outcome) {
@@ -114,7 +117,9 @@ static int decode_capture(struct decode *d, struct input *in)
             return CLI_FAILURE;
         }
         if (used > 0) {
-            if (frame.bytes != NULL)
+            if (frame.is_homeless)
+                d->homeless++;
+            else if (frame.bytes != NULL)
                 decode_frame(d, frame.link, frame.bytes, frame.len, frame.time_us);
             in->at += (size_t)used;
             in->len -= (size_t)used;
@@ -150,6 +155,7 @@ static void decode_bytes(struct decode *d, const uint8_t *bytes, size_t len)
     struct packet_fragment fragment;
     struct packet packet;
 
+    d->packets++;
     for (size_t i = 0; !is_message(bytes, len) && i < sizeof(links) / sizeof(*links); i++) {
         if (packet_parse(links[i], bytes, len, &packet, &fragment) == PACKET_WHOLE &&
             packet.missing == 0) {
@@ -203,14 +209,36 @@ static int decode_text(struct decode *d, struct input *in)
         return CLI_FAILURE;
     }
     if (is_message(in->bytes, in->len)) {
+        d->packets++;
         trace_bytes(d->trace, in->bytes, in->len);
         return CLI_OK;
     }
     return decode_hex(d, (const char *)in->bytes, in->len);
 }
 
+/* The program that opens a compressed file; NULL: it is none. */
+static const char *unpacker_of(const uint8_t *bytes, size_t len)
+{
+    static const struct {
+        const char *magic, *program;
+    } formats[] = {{"\x1f\x8b", "gunzip"},
+                   {"BZh", "bunzip2"},
+                   {"\xfd"
+                    "7zXZ",
+                    "unxz"},
+                   {"\x28\xb5\x2f\xfd", "unzstd"},
+                   {"PK\x03\x04", "unzip"}};
+
+    for (size_t i = 0; i < sizeof(formats) / sizeof(*formats); i++)
+        if (len >= strlen(formats[i].magic) &&
+            memcmp(bytes, formats[i].magic, strlen(formats[i].magic)) == 0)
+            return formats[i].program;
+    return NULL;
+}
+
 static int decode_input(struct decode *d, struct input *in)
 {
+    const char *unpacker;
     ssize_t more = 1;
 
     while (in->len < 4 && more > 0)
@@ -219,8 +247,9 @@ static int decode_input(struct decode *d, struct input *in)
         return CLI_FAILURE;
     if (capture_is_file(in->bytes, in->len))
         return decode_capture(d, in);
-    if (in->len >= 2 && in->bytes[0] == 0x1F && in->bytes[1] == 0x8B) {
-        cli_complain("%s is compressed; gunzip it first", d->name);
+    unpacker = unpacker_of(in->bytes, in->len);
+    if (unpacker != NULL) {
+        cli_complain("%s is compressed; %s it first", d->name, unpacker);
         return CLI_FAILURE;
     }
     d->print.plain = true;
@@ -269,15 +298,20 @@ static int decode_run(struct cli *cli, struct decode *d)
         code = decode_file(d, cli->arg_count > 1 ? cli->args[1] : "-");
     }
     trace_end(d->trace);
-    turn_print_summary(&d->print, trace_summary(d->trace));
+    if (code == CLI_OK || d->packets > 0) /* else there was nothing to summarise */
+        turn_print_summary(&d->print, trace_summary(d->trace));
     if (d->broken > 0)
         cli_complain("%zu packets were cut off by the capture, or malformed", d->broken);
     if (fragments_lost(d->fragments) > 0)
         cli_complain("%zu fragments of packets lack the others", fragments_lost(d->fragments));
+    if (d->homeless > 0)
+        cli_complain("%zu packets are of interfaces that the file does not describe", d->homeless);
     if (d->links > 0)
-        cli_complain("%zu frames are of a link layer that is not known (LINKTYPE %u)", d->links,
-                     d->link);
-    return code == CLI_OK && (d->print.unclear > 0 || d->links > 0) ? CLI_FAILURE : code;
+        cli_complain("%zu frames are of a link layer that is not known (LINKTYPE %u): Ethernet, "
+                     "Linux cooked, loopback, PPP and raw IP are; tcpdump -y chooses one",
+                     d->links, d->link);
+    return code == CLI_OK && (d->print.unclear > 0 || d->links > 0 || d->homeless > 0) ? CLI_FAILURE
+                                                                                       : code;
 }
 
 static int decode_options(struct cli *cli)

@@ -59,10 +59,11 @@ static enum outgoing_open open_path(const char *path, int *fd, uint64_t *size)
     struct stat st;
 
     *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (*fd < 0 && errno == ENOENT && strchr(path, '/') == NULL)
+    if (*fd < 0 && ((errno == ENOENT && strchr(path, '/') == NULL) || errno == ENAMETOOLONG))
         return OUTGOING_NONE;
     if (*fd < 0) {
-        cli_complain("%s: %s", path, strerror(errno));
+        cli_complain("%.200s: %s%s", path, strerror(errno),
+                     errno == ENOENT || errno == ENOTDIR ? "; --text sends it as a message" : "");
         return OUTGOING_FAILED;
     }
     if (fstat(*fd, &st) == 0 && S_ISREG(st.st_mode)) {

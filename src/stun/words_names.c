@@ -106,6 +106,8 @@ static const struct words_attr attrs[] = {
     {0x802E, WORDS_TEXT, "THIRD-PARTY-AUTHORIZATION"}, /* RFC 7635 */
     {0x802F, WORDS_TEXT, "ORIGIN"},                    /* draft-johnston-tram-stun-origin */
     {STUN_ATTR_MOBILITY_TICKET, WORDS_TICKET, "MOBILITY-TICKET"},
+    {0x8032, WORDS_FAMILY, "ADDITIONAL-ADDRESS-FAMILY (old number)"}, /* of drafts; coturn has it */
+    {0x8033, WORDS_ADDRESS_ERROR, "ADDRESS-ERROR-CODE (old number)"},
     {0xC000, WORDS_BYTES, "CISCO-STUN-FLOWDATA"},
     {0xC001, WORDS_BYTES, "ENF-FLOW-DESCRIPTION"},
     {0xC002, WORDS_BYTES, "ENF-NETWORK-STATUS"},

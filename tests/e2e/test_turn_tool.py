@@ -46,12 +46,15 @@ def coturn_sessions(t):
     client = need("turnutils_uclient")
     need("turnutils_peer", "ss")
     space = Space(t)
-    space.coturn("--mobility")
+    cert, key = certificate(t)
+    space.coturn("--mobility", f"--cert={cert}", f"--pkey={key}")
     space.spawn("peer", need("turnutils_peer"), "-L", PEER, "-p", "3480")
     password = t.write("password", "secret\n")
     login = [client, "-u", "alice", "-w", "secret", "-n", "3", "-m", "1", "-e", PEER, "-r", "3480"]
     sessions = {"channels": [], "indications": ["-s", "-l", "1600"], "tcp": ["-t"],
                 "mobility": ["-M"], "pair": ["-y", "-c"], "tcp-relay": ["-t", "-T", "-y"],
+                "dual": ["-Z"], "padded": ["-D", "-G"], "tls": ["-t", "-S", "-p", "5349"],
+                "dtls": ["-S", "-p", "5349"],
                 "wrong": ["-w", "wrong"]}
     for name, options in sessions.items():
         file = t.path(name + ".pcap")
@@ -61,6 +64,11 @@ def coturn_sessions(t):
         capture.ended_well = 0
         events = decode(t, "--json", "--password-file", password, file)
         summary = events.pop()["summary"]
+        if name in ("tls", "dtls"):
+            check(summary["kinds"]["records"] > 10, summary)
+            text = decode(t, file)
+            check(f"{name.upper()}: ClientHello" in text and "application data" in text, text)
+            continue
         check(summary["requests"] > 4 and summary["unclear"] == 0, summary)
         check(all(e["clear"] and not e["problems"] for e in events), f"{name}: not clear")
         text = decode(t, "--password-file", password, file)

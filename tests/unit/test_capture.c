@@ -286,7 +286,17 @@ static void broken_files(void **state)
     (void)state;
     struct capture capture = {0};
     struct capture_frame frame;
-    struct file f = {.big = false};
+    struct file f = {.big = false}, packet = {.big = false};
+
+    ng_section(&f);
+    assert_true(capture_parse(&capture, f.bytes, f.len, &frame) > 0);
+    assert_false(frame.is_homeless);
+    ng_packet(&packet, 0, 0, "of no interface");
+    assert_true(capture_parse(&capture, packet.bytes, packet.len, &frame) > 0);
+    assert_true(frame.is_homeless);
+    assert_null(frame.bytes);
+    capture = (struct capture){0};
+    f.len = 0;
 
     assert_int_equal(capture_parse(&capture, (const uint8_t *)"none", 4, &frame), ADIT_EFORMAT);
     ng_section(&f);
@@ -632,6 +642,58 @@ static void a_gap_and_a_data_connection(void **state)
     trace_free(trace);
 }
 
+/* Datagrams that the system got at once: each is told, what looks alike but is none is not. */
+static void segments(void **state)
+{
+    (void)state;
+    struct seen seen = {.count = 0};
+    struct trace *trace = trace_new(&(struct trace_options){.event = on_event, .arg = &seen});
+    uint8_t m[512] = {0}, id = 10;
+    size_t len = build(m, STUN_METHOD_CHANNEL_BIND, STUN_REQUEST, 1, STUN_ATTR_XOR_PEER_ADDRESS,
+                       peer, 0x4001);
+
+    udp(trace, 1, client, server, m, len);
+    for (size_t at = 0; at < 21; at += 7) /* three of 7 bytes, one of 5 */
+        memcpy(m + at,
+               "\x40\x01\x00\x03"
+               "abc",
+               7);
+    memcpy(m + 21,
+           "\x40\x01\x00\x01"
+           "d",
+           5);
+    udp(trace, 2, client, server, m, 26);
+    assert_int_equal(seen.count, 5);
+    for (int i = 1; i < 5; i++) {
+        assert_int_equal(seen.events[i].kind, TRACE_CHANNEL);
+        assert_int_equal(seen.events[i].len, i < 4 ? 7 : 5);
+    }
+    /* With padding, as some send them. */
+    memset(m, 0, 24);
+    for (size_t at = 0; at < 24; at += 8)
+        memcpy(m + at,
+               "\x40\x01\x00\x03"
+               "abc",
+               7);
+    udp(trace, 3, client, server, m, 24);
+    assert_int_equal(seen.count, 8);
+    /* The last says more than there is: it is one message, and a strange one. */
+    m[19] = 9;
+    udp(trace, 4, client, server, m, 24);
+    assert_int_equal(seen.count, 9);
+    assert_int_equal(seen.events[8].kind, TRACE_STRANGE);
+    /* Messages. */
+    len = build(m, STUN_METHOD_SEND, STUN_INDICATION, id, STUN_ATTR_XOR_PEER_ADDRESS, peer, 0);
+    assert_int_equal(len, build(m + len, STUN_METHOD_SEND, STUN_INDICATION, id,
+                                STUN_ATTR_XOR_PEER_ADDRESS, peer, 0));
+    udp(trace, 5, client, server, m, 2 * len);
+    assert_int_equal(seen.count, 11);
+    assert_int_equal(seen.events[10].kind, TRACE_STUN);
+    assert_int_equal(seen.events[10].len, len);
+    assert_int_equal(trace_summary(trace)->indications, 2);
+    trace_free(trace);
+}
+
 static void keys_are_found(void **state)
 {
     (void)state;
@@ -736,7 +798,8 @@ int main(void)
         cmocka_unit_test(link_layers),        cmocka_unit_test(fragments_in_any_order),
         cmocka_unit_test(tcp_in_disorder),    cmocka_unit_test(a_session_over_udp),
         cmocka_unit_test(a_session_over_tcp), cmocka_unit_test(a_gap_and_a_data_connection),
-        cmocka_unit_test(keys_are_found),     cmocka_unit_test(records_in_words),
+        cmocka_unit_test(segments),           cmocka_unit_test(keys_are_found),
+        cmocka_unit_test(records_in_words),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
