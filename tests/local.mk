@@ -19,7 +19,7 @@ SH_LOG_COMPILER = $(SHELL)
 AM_TESTS_ENVIRONMENT = MANDOC='$(MANDOC)'; export MANDOC;
 
 EXTRA_DIST += $(script_tests) tests/run-one tests/run-quickstart.sh tests/MUST-RUN tests/fuzz/corpus
-EXTRA_DIST += tests/e2e
+EXTRA_DIST += tests/e2e tests/interop
 # File by file: with the directory would go what was built there.
 EXTRA_DIST += tests/lab/README.md tests/lab/brokers.py tests/lab/hostile.py tests/lab/lab.py \
 	tests/lab/nets.py tests/lab/run tests/lab/test_broker.py tests/lab/test_hostile.py \
