@@ -184,6 +184,13 @@ class Proc:
         self.p.wait()
         self.ended_well = 0
 
+    def suspend(self):
+        """It stands still, like a laptop that sleeps, until resume()."""
+        self.p.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        self.p.send_signal(signal.SIGCONT)
+
     def running(self):
         return self.p.poll() is None
 
@@ -337,6 +344,17 @@ class T:
         e = self.exit(*exit_options, **kw)
         return e, self.gateway(e.ticket, *gateway_options)
 
+    def ticket(self, node, *options, ns=None):
+        """The file of another ticket of an exit that runs."""
+        code, out, err = self.adit("ticket", "-c", "/dev/null", *options, *node.where(), ns=ns)
+        equal(code, 0, f"adit ticket: {err}")
+        return self.write(self.unique("ticket"), re.search(r"adit1\S+", out).group(0) + "\n")
+
+    def expired_ticket(self, node, *options, ns=None):
+        ticket = self.ticket(node, "--expires", "1s", *options, ns=ns)
+        time.sleep(2.2)  # until the clock has passed it, which counts whole seconds
+        return ticket
+
     # -- load --
 
     def server(self, ns=None, listen="127.0.0.1:0"):
@@ -348,6 +366,12 @@ class T:
         """Starts the load tool towards `to`, a server(), through the gateway `via`."""
         more = ["--socks", via if isinstance(via, str) else via.proxy] if via else []
         return Load(self, name, [self.load_tool, *map(str, argv), *more, "--to", to], ns, **kw)
+
+    def held(self, to, pause=20, name="held", **kw):
+        """An echo every `pause` ms, which is under way and goes on until it breaks."""
+        p = self.load("echo", 3600, 64, "--pause", pause, to=to, name=name, **kw)
+        p.expect("^started", 20 * self.slow)
+        return p
 
     # -- the end --
 

@@ -4,7 +4,7 @@ interactive echo run at once; every byte is checked, and how long each was silen
 
 import time
 
-from harness import check, equal, test
+from harness import await_true, check, equal, test
 from traffic import Traffic
 from world import Net
 
@@ -16,6 +16,20 @@ def size_for(t):
 def start(t, net, g, marks):
     to = t.server(ns=net.exit, listen=f"{net.EXIT}:0")
     return Traffic(t, to, g, net.client, size_for(t), marks)
+
+
+def held(t, net, g):
+    """The server's address, and an echo to it that goes on."""
+    to = t.server(ns=net.exit, listen=f"{net.EXIT}:0")
+    return to, t.held(to, via=g, ns=net.client)
+
+
+def through_outage(t, net, g, seconds, off, on, more):
+    """In mid transfer something is away for so long; `more` s later traffic goes on."""
+    traffic = start(t, net, g, (0.4,))
+    traffic.await_mark()
+    traffic.outage(seconds, off, on)
+    limit(t, traffic.finish(), seconds + more)
 
 
 def limit(t, results, seconds):
@@ -51,61 +65,35 @@ def silent(t):
 def hangs(t):
     net = Net(t)
     e, g, relay = net.relayed_pair()
-    traffic = start(t, net, g, (0.4,))
-    traffic.await_mark()
-    relay.stall()
-    time.sleep(1)
-    relay.resume()
-    limit(t, traffic.finish(), 5)
+    through_outage(t, net, g, 1, relay.stall, relay.resume, more=4)
 
 
 @test("paths: nothing gets through for 5 s and new connections are refused", timeout=120)
 def refused(t):
     net = Net(t)
     e, g, relay = net.relayed_pair()
-    traffic = start(t, net, g, (0.4,))
-    traffic.await_mark()
-    relay.refuse = True
-    relay.kill()
-    time.sleep(5)
-    relay.refuse = False
-    limit(t, traffic.finish(), 5 + 5)
+    through_outage(t, net, g, 5, relay.shut, relay.open, more=5)
 
 
 @test("paths: interface down for 5 s and up again", timeout=120)
 def interface_down(t):
     net = Net(t)
     e, g = net.pair()
-    traffic = start(t, net, g, (0.4,))
-    traffic.await_mark()
-    net.cut()
-    time.sleep(5)
-    net.restore()
-    limit(t, traffic.finish(), 5 + 4)
+    through_outage(t, net, g, 5, net.cut, net.restore, more=4)
 
 
 @test("paths: the network loses everything for 5 s", timeout=120)
 def black_hole(t):
     net = Net(t)
     e, g = net.pair()
-    traffic = start(t, net, g, (0.4,))
-    traffic.await_mark()
-    net.forward(False)
-    time.sleep(5)
-    net.forward(True)
-    limit(t, traffic.finish(), 5 + 4)
+    through_outage(t, net, g, 5, lambda: net.forward(False), lambda: net.forward(True), more=4)
 
 
 @test("paths: the network loses everything for 60 s", timeout=240, long=True)
 def black_hole_long(t):
     net = Net(t)
     e, g = net.pair()
-    traffic = start(t, net, g, (0.4,))
-    traffic.await_mark()
-    net.forward(False)
-    time.sleep(60)
-    net.forward(True)
-    limit(t, traffic.finish(), 60 + 6)
+    through_outage(t, net, g, 60, lambda: net.forward(False), lambda: net.forward(True), more=6)
 
 
 @test("paths: the gateway's address changes twice", timeout=120)
@@ -140,15 +128,13 @@ def idle_death(t):
 def exit_killed(t):
     net = Net(t)
     e, g = net.pair()
-    to = t.server(ns=net.exit, listen=f"{net.EXIT}:0")
-    held = t.load("echo", 3600, 64, "--pause", 20, to=to, via=g, ns=net.client, name="held")
-    held.expect("^started")
+    to, echo = held(t, net, g)
     e.kill()
-    time.sleep(0.2)
-    check(held.running(), "a stream failed before the exit was back: the path alone was lost")
+    await_true(lambda: g.status()["peers"][0]["state"] == "held", "no path")
+    check(echo.running(), "a stream failed before the exit was back: the path alone was lost")
     e2 = t.exit(ns=net.exit, listen=f"{net.EXIT}:0", allow=("10.203.0.0/16",), state=e.state)
     began = time.monotonic()
-    check(held.wait(10 * t.slow) != 0, "the echo ended well")
+    check(echo.wait(10 * t.slow) != 0, "the echo ended well")
     failed = time.monotonic() - began
     t.load("connect", 4, 0.2, to=to, via=g, ns=net.client, name="new").result(20)
     t.note(f"old streams failed {failed * 1e3:.0f} ms after the exit was back, new ones worked "
@@ -161,11 +147,10 @@ def exit_killed(t):
 def exit_stopped(t):
     e, g = t.pair()
     to = t.server()
-    held = t.load("echo", 3600, 64, "--pause", 20, to=to, via=g, name="held")
-    held.expect("^started")
+    echo = t.held(to, via=g)
     began = time.monotonic()
     equal(e.stop(), 0, "the exit's exit code")
-    check(held.wait(10) != 0, "the echo ended well")
+    check(echo.wait(10) != 0, "the echo ended well")
     t.note(f"after {(time.monotonic() - began) * 1e3:.0f} ms")
     check(time.monotonic() - began < 3 * t.slow, "too late")
 
@@ -189,16 +174,13 @@ def gateway_restarted(t):
 def hold(t):
     net = Net(t)
     e, g, relay = net.relayed_pair(exit_options=["path.hold=2s"], gateway_options=["path.hold=2s"])
-    to = t.server(ns=net.exit, listen=f"{net.EXIT}:0")
-    held = t.load("echo", 3600, 64, "--pause", 20, to=to, via=g, ns=net.client, name="held")
-    held.expect("^started")
-    relay.refuse = True
-    relay.kill()
+    to, echo = held(t, net, g)
+    relay.shut()
     began = time.monotonic()
-    check(held.wait(20) != 0, "the echo ended well")
+    check(echo.wait(20) != 0, "the echo ended well")
     took = time.monotonic() - began
     check(1 < took < 10, f"held for {took:.1f} s, path.hold being 2 s")
-    relay.refuse = False
+    relay.open()
     t.load("connect", 4, 0.2, to=to, via=g, ns=net.client, name="new").result(30)
     t.note(f"held for {took:.1f} s of 2")
 
@@ -207,9 +189,4 @@ def hold(t):
 def stopped_process(t):
     net = Net(t)
     e, g = net.pair()
-    traffic = start(t, net, g, (0.4,))
-    traffic.await_mark()
-    g.p.send_signal(19)
-    time.sleep(3)
-    g.p.send_signal(18)
-    limit(t, traffic.finish(), 3 + 3)
+    through_outage(t, net, g, 3, g.suspend, g.resume, more=3)

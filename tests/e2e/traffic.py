@@ -2,6 +2,8 @@
 """Traffic for tests of what happens to connections while the network changes: every byte of it is
 checked, and how long it was silent is told."""
 
+import time
+
 from harness import check
 
 
@@ -23,6 +25,12 @@ class Traffic:
 
     def await_mark(self, seconds=60):
         self.bulk[0].expect("^mark", seconds * self.t.slow)
+
+    def outage(self, seconds, off, on):
+        """Something is away for so long."""
+        off()
+        time.sleep(seconds)
+        on()
 
     def collect(self, seconds):
         """The longest silence of each in ms; raises when a byte was lost, repeated, changed."""

@@ -8,6 +8,7 @@ import hashlib
 import http.server
 import ipaddress
 import os
+import pwd
 import shutil
 import socket
 import socketserver
@@ -270,6 +271,14 @@ class Relay:
             self.drop(pair, reset)
         return len(now)
 
+    def shut(self):
+        """Nothing gets through any more, until open()."""
+        self.refuse = True
+        self.kill()
+
+    def open(self):
+        self.refuse = False
+
     def stall(self):
         """The connections there are fall silent, for good or until resume(); new ones work."""
         with self.lock:
@@ -286,6 +295,39 @@ class Relay:
         with self.lock:
             check(self.connected.wait_for(lambda: self.made >= number, seconds),
                   f"{self.made} path connections were made, {number} expected")
+
+
+class Sshd:
+    """An sshd at a port of 127.0.0.1 that lets in by key whoever runs the tests."""
+
+    def __init__(self, t, port, ns=None):
+        program, keygen = need("sshd", "ssh-keygen")
+        me = pwd.getpwuid(os.geteuid())
+        if me.pw_shell.endswith(("nologin", "false")):
+            raise Skip(f"{me.pw_name} may not log in")
+        self.t, self.user = t, me.pw_name
+        for key in ("host", "user"):
+            t.run(keygen, "-q", "-t", "ed25519", "-N", "", "-f", t.path(key))
+        config = t.write("sshd_config", f"""Port {port}
+ListenAddress 127.0.0.1
+HostKey {t.path('host')}
+PidFile none
+AuthorizedKeysFile {t.path('user.pub')}
+StrictModes no
+UsePAM no
+PasswordAuthentication no
+PermitRootLogin yes
+""")
+        if os.geteuid() == 0:
+            os.makedirs("/run/sshd", exist_ok=True)
+        server = t.spawn("sshd", program, "-D", "-e", "-f", config, ns=ns)
+        server.expect_log("Server listening")
+
+    def login(self, port, *options):
+        """The words of an ssh to it, by way of this port of 127.0.0.1; a command may follow."""
+        return [need("ssh"), "-F", "none", "-i", self.t.path("user"), "-o",
+                "StrictHostKeyChecking=no", "-o", f"UserKnownHostsFile={self.t.path('known')}",
+                *options, "-p", str(port), f"{self.user}@127.0.0.1"]
 
 
 def small_socket_buffers(t):
