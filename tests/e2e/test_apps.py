@@ -2,13 +2,12 @@
 """Applications as people use them, through the gateway."""
 
 import os
-import pwd
 import re
 import ssl
 
 from harness import (Skip, check, equal, free_port, http_connect, need, read_to_end, sha256_file,
                      socks5, test)
-from world import Dns, Web
+from world import Dns, Sshd, Web
 
 NAMES = {"web.adit.test": ["127.0.0.1"], "web6.adit.test": ["::1"],
          "both.adit.test": ["::1", "127.0.0.1"]}
@@ -101,36 +100,16 @@ def chromium(t):
 
 @test("apps: ssh with a ProxyCommand")
 def ssh(t):
-    sshd, client, nc, keygen = need("sshd", "ssh", "nc", "ssh-keygen")
+    nc = need("nc")
     if "-X proxy_protocol" not in t.run(nc, "-h", ok=False)[2]:
         raise Skip("this nc has no -X; install netcat-openbsd")
-    me = pwd.getpwuid(os.geteuid())
-    if me.pw_shell.endswith(("nologin", "false")):
-        raise Skip(f"{me.pw_name} may not log in")
-    _, g = t.pair()
-    for key in ("host", "user"):
-        t.run(keygen, "-q", "-t", "ed25519", "-N", "", "-f", t.path(key))
     port = free_port()
-    t.write("sshd_config", f"""Port {port}
-ListenAddress 127.0.0.1
-HostKey {t.path('host')}
-PidFile none
-AuthorizedKeysFile {t.path('user.pub')}
-StrictModes no
-UsePAM no
-PasswordAuthentication no
-PermitRootLogin yes
-""")
-    if os.geteuid() == 0:
-        os.makedirs("/run/sshd", exist_ok=True)
-    server = t.spawn("sshd", sshd, "-D", "-e", "-f", t.path("sshd_config"))
-    server.expect_log("Server listening")
+    sshd = Sshd(t, port)
+    _, g = t.pair()
     data = os.urandom(2 << 20)
     for kind in ("5", "connect"):
-        _, out, _ = t.run(client, "-F", "none", "-i", t.path("user"), "-o",
-                          "StrictHostKeyChecking=no", "-o", f"UserKnownHostsFile={t.path('known')}",
-                          "-o", f"ProxyCommand={nc} -X {kind} -x {g.proxy} %h %p", "-p", str(port),
-                          f"{me.pw_name}@127.0.0.1", "cat", stdin=data)
+        command = f"ProxyCommand={nc} -X {kind} -x {g.proxy} %h %p"
+        _, out, _ = t.run(*sshd.login(port, "-o", command), "cat", stdin=data)
         check(out == data, f"nc -X {kind}: {len(out)} of {len(data)} bytes came back, or changed")
 
 

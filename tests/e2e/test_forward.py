@@ -2,15 +2,14 @@
 """adit forward: ports through a peer, and from it."""
 
 import os
-import pwd
 import re
 import signal
 import socket
 
-from harness import (Skip, await_true, check, connect, equal, free_port, need, read_to_end,
-                     split_address, test)
+from harness import (await_true, check, connect, equal, free_port, read_to_end, split_address,
+                     test)
 from traffic import Traffic
-from world import Net, Web
+from world import Net, Sshd, Web
 
 
 def spawn(t, *argv, state, options=(), ns=None, name="forward"):
@@ -58,12 +57,6 @@ def is_closed(address):
 def web(t):
     t.write("who", "it")
     return Web(t)
-
-
-def ticket(t, node, uses=1):
-    code, out, err = t.adit("ticket", "--uses", str(uses), *node.where())
-    equal(code, 0, err)
-    return t.write(t.unique("ticket"), out)
 
 
 def forwards(node):
@@ -195,7 +188,7 @@ def reverse(t):
     g = t.gateway(e.ticket)
     n = forward(t, "--reverse", "0", e.id, to, state=g.state)
     six = forward(t, "-R", "[::1]:0", e.id, to, state=g.state)
-    own = alone(t, "--reverse", "0", "@" + ticket(t, e), to)
+    own = alone(t, "--reverse", "0", "@" + t.ticket(e), to)
     for x in (n, six, own):
         equal(get(x.address), "it", f"by {x.address}")
     equal(len({n.address, six.address, own.address}), 3, "different ports")
@@ -230,7 +223,7 @@ def refused(t):
     e, none = reverse_exit(t, f"127.0.0.1:{port}", busy, "192.0.2.1"), t.exit(name="none")
     g = t.gateway(e.ticket)
     for state in (g.state, t.path("own")):
-        argv = ["@" + ticket(t, e)] if state != g.state else [e.id]
+        argv = ["@" + t.ticket(e)] if state != g.state else [e.id]
         for listen, words in (
                 ("127.0.0.1:9", "-o exit.reverse=127.0.0.1:9"),
                 ("[::1]:9", "-o exit.reverse=[::1]:9"),
@@ -315,8 +308,7 @@ def configured(t):
     await_true(lambda: os.path.exists(state + ".sock") and len(forwards(n)) == 2 and
                all(f["listening"] for f in forwards(n).values()), "both listen", 20 * t.slow)
     equal(get(f"127.0.0.1:{ports[1]}"), "it", "the reverse one")
-    p = t.load("echo", 3600, 64, "--pause", 2, to=f"127.0.0.1:{ports[0]}", name="echo")
-    p.expect("^started", 20 * t.slow)
+    p = t.held(f"127.0.0.1:{ports[0]}", pause=2)
 
     def reload():
         return t.adit("check", "-c", conf)[0], n.p.send_signal(signal.SIGHUP)
@@ -378,10 +370,9 @@ def cut(t):
     there.await_mark()
     relay.stall()
     there.await_mark()
-    relay.refuse = True
-    relay.kill()
+    relay.shut()
     await_true(lambda: g.status()["peers"][0]["state"] == "held", "no path", 10)
-    relay.refuse = False
+    relay.open()
     there.finish()
     home.finish()
     check(relay.made >= 4, f"{relay.made} path connections were made in all")
@@ -389,32 +380,11 @@ def cut(t):
 
 @test("forward: ssh, while the path is cut")
 def ssh(t):
-    sshd, client, keygen = need("sshd", "ssh", "ssh-keygen")
-    me = pwd.getpwuid(os.geteuid())
-    if me.pw_shell.endswith(("nologin", "false")):
-        raise Skip(f"{me.pw_name} may not log in")
-    for key in ("host", "user"):
-        t.run(keygen, "-q", "-t", "ed25519", "-N", "", "-f", t.path(key))
     net = Net(t)
+    sshd = Sshd(t, 2200, ns=net.exit)
     e, g, relay = net.relayed_pair(exit_options=["exit.allow=127.0.0.0/8"])
-    t.write("sshd_config", f"""Port 2200
-ListenAddress 127.0.0.1
-HostKey {t.path('host')}
-PidFile none
-AuthorizedKeysFile {t.path('user.pub')}
-StrictModes no
-UsePAM no
-PasswordAuthentication no
-PermitRootLogin yes
-""")
-    if os.geteuid() == 0:
-        os.makedirs("/run/sshd", exist_ok=True)
-    server = t.spawn("sshd", sshd, "-D", "-e", "-f", t.path("sshd_config"), ns=net.exit)
-    server.expect_log("Server listening")
     n = forward(t, "0", e.id, "127.0.0.1:2200", state=g.state, ns=net.client)
-    shell = t.spawn("ssh", client, "-F", "none", "-i", t.path("user"), "-o",
-                    "StrictHostKeyChecking=no", "-o", f"UserKnownHostsFile={t.path('known')}", "-p",
-                    str(split_address(n.address)[1]), f"{me.pw_name}@127.0.0.1",
+    shell = t.spawn("ssh", *sshd.login(split_address(n.address)[1]),
                     "while read -r x; do echo got $x; done", ns=net.client, stdin=-1)
     for i in range(3):
         shell.p.stdin.write(b"%d\n" % i)
