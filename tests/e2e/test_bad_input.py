@@ -117,8 +117,7 @@ def noise(t):
     e = t.exit()
     g = t.gateway(e.ticket)
     to = t.server()
-    held = t.load("echo", 3600, 64, "--pause", 5, to=to, via=g, name="beside")
-    held.expect("^started")
+    held = t.held(to, via=g, pause=5, name="beside")
     path = path_address(e)
     rng = random.Random(7)
     for i in range(60):

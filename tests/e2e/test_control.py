@@ -135,11 +135,11 @@ def refresh(t):
 def stop_twice(t):
     e, g = t.pair()
     await_true(lambda: g.status()["peers"][0]["state"] == "connected", "the session")
-    e.p.send_signal(signal.SIGSTOP)  # it hears no farewell, so the gateway waits for it
+    e.suspend()  # it hears no farewell, so the gateway waits for it
     try:
         g.p.send_signal(signal.SIGTERM)
         g.expect_log("event=stop ")
         g.p.send_signal(signal.SIGTERM)
         equal(g.wait(20), 0, "exit code of the second stop")
     finally:
-        e.p.send_signal(signal.SIGCONT)
+        e.resume()

@@ -146,10 +146,7 @@ def used_ticket(t):
 @test("pairing: an expired ticket is refused in plain words")
 def expired_ticket(t):
     e = t.exit()
-    code, out, err = t.adit("ticket", "-c", "/dev/null", "--expires", "1s", *e.where())
-    equal(code, 0, f"adit ticket: {err}")
-    ticket = t.write("short", re.search(r"adit1\S+", out).group(0) + "\n")
-    time.sleep(2.2)
+    ticket = t.expired_ticket(e)
     options = ["gateway.listen=127.0.0.1:0", "path.listen=127.0.0.1:0", "path.connect_wait=3s"]
     g = t.node("gateway", "@" + ticket, options=options)
     try:
@@ -166,9 +163,7 @@ def expired_ticket(t):
 @test("pairing: a ticket for several gateways, and one without end")
 def many_uses(t):
     e = t.exit()
-    code, out, err = t.adit("ticket", "-c", "/dev/null", "--uses", "2", *e.where())
-    equal(code, 0, f"adit ticket: {err}")
-    ticket = t.write("two", re.search(r"adit1\S+", out).group(0) + "\n")
+    ticket = t.ticket(e, "--uses", "2")
     to = t.server()
     for i in range(2):
         works(t, t.gateway(ticket, name=f"gateway{i}"), to)
@@ -192,8 +187,7 @@ def wrong_key(t):
 def revoke(t):
     e, g = t.pair()
     to = t.server()
-    held = t.load("echo", 3600, 64, "--pause", 10, to=to, via=g, name="held")
-    held.expect("^started")
+    held = t.held(to, via=g, pause=10)
     code, out, err = t.adit("peers", "-c", "/dev/null", *e.where())
     equal(code, 0, f"adit peers: {err}")
     ids = [i for i in re.findall(r"\b[a-z2-7]{8,52}\b", out) if e.id != i]
@@ -303,8 +297,7 @@ def reload(t):
     g = t.gateway(t.path("ticket"))
     web = Web(t)
     to = t.server()
-    held = t.load("echo", 3600, 64, "--pause", 5, to=to, via=g, name="held")
-    held.expect("^started")
+    held = t.held(to, via=g, pause=5)
     t.write("exit.conf", "[exit]\nallow = 127.0.0.0/8\ndeny = 127.0.0.1:%d\n" % web.port)
     equal(socks5(g.socks, "127.0.0.1", web.port)[0], 0, "before the reload")
     e.p.send_signal(signal.SIGHUP)

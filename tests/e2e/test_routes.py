@@ -35,12 +35,6 @@ def two_exits(t):
     return web, dns, one, two
 
 
-def ticket(t, node, uses=1):
-    code, out, err = t.adit("ticket", "--uses", str(uses), *node.where())
-    equal(code, 0, err)
-    return out.strip()
-
-
 def routed(t, name, one, two, routes, dns):
     conf = t.path(name + ".conf")
 
@@ -50,7 +44,7 @@ def routed(t, name, one, two, routes, dns):
                     + "".join(f"route = {x}\n" for x in lines)
                     + "[path]\nlisten = 127.0.0.1:0\ndial_retry = 50ms\n"
                     + f"[peer one]\nticket = {tickets[0]}\n[peer two]\nticket = {tickets[1]}\n")
-    tickets = [ticket(t, one), ticket(t, two)]
+    tickets = [open(t.ticket(node)).read().strip() for node in (one, two)]
     write(routes)
     state = t.path(name)
     g = t.spawn_node("gateway", "-c", conf, "--state", state, "-o", f"node.control={state}.sock",
