@@ -56,29 +56,104 @@ static bool is_reached_by(const struct probe *probe, const struct probe_leg *leg
     return false;
 }
 
+static bool has_word(const struct probe_leg *leg, const char *word)
+{
+    return strstr(leg->reachable.text, word) != NULL;
+}
+
+static const char *time_text(char buf[64])
+{
+    time_t seconds = time(NULL);
+    struct tm tm;
+
+    snprintf(buf, 64, "?");
+    if (gmtime_r(&seconds, &tm) != NULL)
+        strftime(buf, 64, "%Y-%m-%d %H:%M:%S UTC", &tm);
+    return buf;
+}
+
+/* The words are those of the TLS library. */
+static void advise_certificate(struct probe *probe, const struct probe_leg *leg)
+{
+    const char *host = leg->server.server.host;
+    char now[64];
+
+    if (has_word(leg, "expired") || has_word(leg, "not yet valid"))
+        advise(probe,
+               "the certificate of %s has expired, or is not valid yet: renew it (coturn: cert, "
+               "pkey, and a restart), or set this machine's clock, which has %s",
+               host, time_text(now));
+    else if (has_word(leg, "mismatch"))
+        advise(probe,
+               "the certificate of %s is for another name: use the name that stands in it, or let "
+               "it have this name or address too (subjectAltName)",
+               host);
+    else
+        advise(probe,
+               "the certificate of %s comes from an authority that is not known here: name the "
+               "authority, or a self-signed certificate itself, with --ca-file; or get one of a "
+               "public authority, and let the server send the intermediate ones too",
+               host);
+}
+
+/* Something is there, but it is no TURN server. */
+static bool advise_other_service(struct probe *probe, const struct probe_leg *leg)
+{
+    const char *host = leg->server.server.host;
+    unsigned port = leg->server.server.port;
+    bool is_tls = leg->server.server.transport == SERVER_TLS;
+    bool is_stream = leg->server.server.transport != SERVER_UDP;
+
+    if (is_tls && (has_word(leg, "wrong version number") || has_word(leg, "in time"))) {
+        advise(probe,
+               "something listens on port %u of %s, but does not speak TLS: try turn:%s:%u "
+               "instead of turns:, or port 5349 or 443",
+               port, host, host, port);
+    } else if (has_word(leg, "neither STUN nor TURN")) {
+        advise(probe,
+               "something listens on port %u of %s, but it is no TURN server: most TURN servers "
+               "have port 3478, and 5349 or 443 for TLS",
+               port, host);
+    } else if (is_stream && leg->outcome == STUN_CLIENT_SILENT) {
+        advise(probe,
+               "port %u of %s takes connections, but does not answer STUN: it is another service, "
+               "such as a web server, or a proxy or firewall between; most TURN servers have port "
+               "3478, and 5349 or 443 for TLS",
+               port, host);
+    } else {
+        return false;
+    }
+    return true;
+}
+
 static void advise_unreachable(struct probe *probe, const struct probe_leg *leg)
 {
     const char *host = leg->server.server.host;
+    unsigned port = leg->server.server.port;
     bool is_tls = leg->server.server.transport == SERVER_TLS;
 
     if (leg->server.server.transport == SERVER_UDP && is_reached_by(probe, leg, SERVER_TCP)) {
         advise(probe,
                "%s answers over TCP, but not over UDP: a firewall here or there drops UDP to port "
                "%u; open it, or use ?transport=tcp, which is slower",
-               host, leg->server.server.port);
-    } else if (is_tls && strstr(leg->reachable.text, "certificate") != NULL) {
-        advise(probe,
-               "%s; if the certificate is yours, name its authority with --ca-file, and let it "
-               "have the name or address that is used here; if it has expired, renew it",
-               leg->reachable.text);
+               host, port);
+    } else if (is_tls && has_word(leg, "certificate")) {
+        advise_certificate(probe, leg);
     } else if (is_tls && is_reached_by(probe, leg, SERVER_TCP)) {
         advise(probe,
                "%s offers no TLS on port %u: networks that let only encrypted traffic out will "
                "not reach it (coturn: cert, pkey, tls-listening-port; port 443 is let out most)",
-               host, leg->server.server.port);
-    } else if (leg->family == AF_INET6 && (strstr(leg->reachable.text, "nreachable") != NULL ||
-                                           strstr(leg->reachable.text, "o route") != NULL)) {
+               host, port);
+    } else if (advise_other_service(probe, leg)) {
+        return;
+    } else if (leg->family == AF_INET6 &&
+               (has_word(leg, "nreachable") || has_word(leg, "o route"))) {
         advise(probe, "%s has an IPv6 address, but this machine has no way there", host);
+    } else if (has_word(leg, "refused")) {
+        advise(probe,
+               "nothing listens on port %u of %s (%s): is the server running, and is the port "
+               "right?",
+               port, host, server_transport_name(leg->server.server.transport));
     } else if (!is_reached_by(probe, leg, SERVER_UDP) && !is_reached_by(probe, leg, SERVER_TCP)) {
         advise(probe,
                "%s is not reached at all by %s: is it running, are name and port right, and "
@@ -89,9 +164,7 @@ static void advise_unreachable(struct probe *probe, const struct probe_leg *leg)
 
 static void advise_login(struct probe *probe, const struct probe_leg *leg)
 {
-    char now[64] = "?";
-    time_t seconds = time(NULL);
-    struct tm tm;
+    char now[64];
 
     if (leg->open_relay)
         advise(probe,
@@ -105,18 +178,16 @@ static void advise_login(struct probe *probe, const struct probe_leg *leg)
         break;
     case TURN_WRONG_LOGIN:
     case TURN_EXPIRED_LOGIN:
-        if (gmtime_r(&seconds, &tm) != NULL)
-            strftime(now, sizeof(now), "%Y-%m-%d %H:%M:%S UTC", &tm);
         if (leg->server.login.secret != NULL)
             advise(probe,
                    "time-limited credentials were refused: the secret is not that of the server "
                    "(coturn: static-auth-secret), or the clocks disagree; here it is %s",
-                   now);
+                   time_text(now));
         else
             advise(probe,
                    "the server refuses this user or password; in time-limited credentials the user "
                    "begins with the time of their end, which must not be over; here it is %s",
-                   now);
+                   time_text(now));
         break;
     case TURN_QUOTA:
         advise(probe, "the user's quota is used up: wait for old allocations to expire (10 "
@@ -126,9 +197,22 @@ static void advise_login(struct probe *probe, const struct probe_leg *leg)
         advise(probe, "the server has no ports or addresses left (coturn: min-port, max-port, "
                       "total-quota)");
         break;
-    default:
+    case TURN_NO_TRANSPORT:
+        advise(probe, "%s relays no UDP (coturn: without no-udp-relay)", leg->server.server.host);
+        break;
+    case TURN_FINE:
+    case TURN_NO_FAMILY:
+        break;
+    default: /* whatever else: the text says what to do */
+        advise(probe, "%s: %.250s", leg->name,
+               leg->login.answer == PROBE_NO ? leg->login.text : leg->relay[0].text);
         break;
     }
+    if (leg->second.answer == PROBE_NO)
+        advise(probe,
+               "two clients of this user at once are too many for %s, and its throughput could not "
+               "be measured: %.250s",
+               leg->server.server.host, leg->second.text);
 }
 
 static void advise_permissions(struct probe *probe, const struct probe_leg *leg)
@@ -161,6 +245,13 @@ static void advise_flow(struct probe *probe, const struct probe_leg *leg)
 
     if (!flow->done || flow->sent == 0)
         return;
+    if (flow->received == 0 && flow->bytes > 0) {
+        advise(probe,
+               "%s relays a little, and then drops everything: it limits the rate far below what "
+               "is sent (coturn: max-bps, bps-capacity)",
+               leg->name);
+        return;
+    }
     if (flow->received == 0) {
         advise(probe,
                "%s grants everything, but relays nothing between two allocations: its relay ports "

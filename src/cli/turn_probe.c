@@ -147,6 +147,7 @@ static void on_stop(void *arg)
     struct probing *p = arg;
 
     p->probe.count = p->probe.at; /* what was found so far */
+    p->probe.is_interrupted = true;
     finish(p);
     p->probe.session.code = CLI_FAILURE;
 }

@@ -7,9 +7,10 @@
 #include "stun/client.h"
 #include "stun/turn_allocation.h"
 
-#define PROBE_LEGS_MAX    96 /* servers x UDP, TCP, TLS x families */
-#define PROBE_ADVICE_MAX  32
-#define PROBE_ADVICE_TEXT 400
+#define PROBE_LEGS_MAX      96 /* servers x UDP, TCP, TLS x families */
+#define PROBE_ADVICE_MAX    32
+#define PROBE_REDIRECTS_MAX 5
+#define PROBE_ADVICE_TEXT   400
 
 /* The answer to something that was asked for. */
 enum probe_answer { PROBE_UNASKED, PROBE_YES, PROBE_NO };
@@ -35,6 +36,8 @@ struct probe_leg {
     enum stun_client_outcome outcome;
     uint64_t rtt_us;
     struct addr address, mapped, local;
+    struct addr redirects[PROBE_REDIRECTS_MAX]; /* where it sent us, in this order (300) */
+    size_t redirect_count;
     bool has_mapped, has_nat;
     char realm[128], software[64];
     bool asked;      /* there was an answer to Allocate */
@@ -52,6 +55,7 @@ struct probe {
     struct turn_session session;
     struct probe_leg legs[PROBE_LEGS_MAX];
     size_t count, at;
+    bool is_interrupted;
     uint64_t flow_us; /* how long bytes are sent; 0: not at all */
     char advice[PROBE_ADVICE_MAX][PROBE_ADVICE_TEXT];
     size_t advice_count;

@@ -54,7 +54,10 @@ static void row_finding(const char *name, const struct probe_finding *finding, c
 
 static void print_server(const struct probe_leg *leg)
 {
-    char text[320];
+    char text[320], addr[ADDR_TEXT_MAX];
+
+    for (size_t i = 0; i < leg->redirect_count; i++)
+        row("sends us to", addr_format(&leg->redirects[i], addr));
 
     snprintf(text, sizeof(text), "%s%s%s%s%s", leg->software[0] != '\0' ? leg->software : "?",
              leg->realm[0] != '\0' ? ", realm \"" : "", leg->realm,
@@ -125,14 +128,15 @@ static void print_verdict(const struct probe *probe)
     const char *comma = "by ";
     bool works = false;
 
-    printf("a relay ");
     for (size_t i = 0; i < probe->count; i++)
         works = works || probe_leg_works(&probe->legs[i]);
+    if (probe->is_interrupted)
+        printf("interrupted: not all was asked\n");
     if (!works) {
-        printf("cannot work\n");
+        printf("%s", probe->is_interrupted ? "" : "a relay cannot work\n");
         return;
     }
-    printf("can work ");
+    printf("a relay can work ");
     for (size_t i = 0; i < probe->count; i++) {
         const struct probe_leg *leg = &probe->legs[i];
 
@@ -184,6 +188,8 @@ static json_t *leg_json(const struct probe_leg *leg)
 
     set_addr(o, "address", &leg->address);
     set_finding(o, "reachable", &leg->reachable);
+    if (leg->redirect_count > 0)
+        set_addr(o, "redirected", &leg->redirects[leg->redirect_count - 1]);
     if (leg->rtt_us > 0)
         json_object_set_new(o, "rtt_ms", json_real((double)leg->rtt_us / 1000));
     if (leg->has_mapped)
@@ -228,7 +234,8 @@ static void print_json(const struct probe *probe)
     }
     for (size_t i = 0; i < probe->advice_count; i++)
         json_array_append_new(advice, json_string(probe->advice[i]));
-    json_t *all = json_pack("{s:b, s:o, s:o}", "works", works, "legs", legs, "advice", advice);
+    json_t *all = json_pack("{s:b, s:b, s:o, s:o}", "works", works, "interrupted",
+                            probe->is_interrupted, "legs", legs, "advice", advice);
     char *text = json_dumps(all, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
     printf("%s\n", text != NULL ? text : "{}");
     free(text);

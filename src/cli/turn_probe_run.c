@@ -5,7 +5,8 @@
  * One leg, one question after the other, each with a time limit of its own:
  *
  *     BINDING   is it there, what is our address            (stun/client.h)
- *     ASK       Allocate without a login: realm, software   (a transaction)
+ *     ASK       Allocate without a login: realm, software   (a transaction); where it sends us to
+ *               another server (300), the same there, and from now on all is asked there
  *     FIRST     an allocation, IPv4, with a ticket if it gives any
  *     PERMIT    may our own address send to it, the server's own relayed one, the server itself
  *     SECOND    another allocation, to send to the first
@@ -40,6 +41,7 @@ struct probe_run {
     void (*done)(void *arg);
     void *arg;
     enum step step;
+    bool again; /* the step, at another server */
     struct timer timer;
     struct defer next;
     struct stun_client *client;
@@ -129,6 +131,24 @@ static void take_text(const struct stun_message *m, enum stun_type type, char *t
     text[n] = '\0';
 }
 
+/* Goes to the server that this one sends us to. False: none is named, or we have been there. */
+static bool follow(struct probe_leg *leg, const struct stun_message *m)
+{
+    struct addr to;
+
+    if (leg->redirect_count == PROBE_REDIRECTS_MAX ||
+        stun_read_address(stun_find(m, STUN_ATTR_ALTERNATE_SERVER), &to) != 0 || to.port == 0 ||
+        to.family != leg->family || addr_equal(&to, &leg->address))
+        return false;
+    for (size_t i = 0; i < leg->redirect_count; i++)
+        if (addr_equal(&to, &leg->redirects[i]))
+            return false;
+    leg->redirects[leg->redirect_count++] = to;
+    leg->server.leg.address = to;
+    leg->server.server.port = to.port;
+    return true;
+}
+
 static void on_asked(void *arg, const struct transaction_result *result)
 {
     struct probe_run *run = arg;
@@ -142,7 +162,9 @@ static void on_asked(void *arg, const struct transaction_result *result)
     case TRANSACTION_ERROR:
         leg->asked = true;
         take_text(result->message, STUN_ATTR_REALM, leg->realm, sizeof(leg->realm));
-        if (result->error.code != STUN_UNAUTHENTICATED) {
+        if (result->error.code == STUN_TRY_ALTERNATE && follow(leg, result->message)) {
+            run->again = true;
+        } else if (result->error.code != STUN_UNAUTHENTICATED) {
             const char *meaning = words_error_meaning(result->error.code);
             snprintf(text, sizeof(text), "error %u: %s", result->error.code,
                      meaning != NULL ? meaning : "not known");
@@ -282,6 +304,12 @@ static void on_first_end(struct turn_allocation *a, const struct turn_report *re
         find(&run->leg->login, PROBE_YES, NULL);
         find(&run->leg->relay[0], PROBE_NO, report->text);
         run->step = FLOW;
+        step_done(run);
+        return;
+    case TURN_NO_TRANSPORT:
+        find(&run->leg->login, PROBE_YES, NULL);
+        find(&run->leg->relay[0], PROBE_NO, "it relays no UDP (coturn: without no-udp-relay)");
+        run->step = FLOW; /* TCP perhaps */
         step_done(run);
         return;
     case TURN_QUOTA:
@@ -593,7 +621,9 @@ static void on_next(void *arg)
     const struct probe_leg *leg = run->leg;
 
     clean(run, run->step);
-    run->step++;
+    if (!run->again)
+        run->step++;
+    run->again = false;
     if (run->step == FIRST && leg->login.answer == PROBE_NO)
         run->step = OVER;
     advance(run);

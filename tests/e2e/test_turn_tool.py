@@ -446,7 +446,8 @@ def wrongs(t):
     advised(result, "refuses our own address", "refuses its own relayed address")
     check("403" in str(result) or "policy" in str(result), result)
     advised(probe(space, f"turns:{SERVER}", code=1), "certificate", "--ca-file")
-    advised(probe(space, f"turn:{PEER}:1?transport=tcp", code=1), "not reached at all")
+    advised(probe(space, f"turn:{PEER}:1?transport=tcp", code=1), "nothing listens on port 1")
+    advised(probe(space, f"turn:{PEER}:1?transport=udp", code=1), "not reached at all")
     code, _, err = space.adit("probe", *login(t), "no-such-name.invalid", seconds=60)
     check(code == 1 and "no-such-name.invalid: " in err, err)
     stop()
@@ -460,6 +461,12 @@ def wrongs(t):
           tcp)
     stop()
 
+    stop = serve("--no-udp-relay")
+    result = probe(space, f"turn:{SERVER}?transport=tcp", code=1)
+    advised(result, "relays no UDP")
+    yes(result["legs"][0], "login", "tcp_relay")
+    stop()
+
     stop = serve("--no-tls", "--use-auth-secret", "--static-auth-secret=north")
     secret, other = t.write("north", "north\n"), t.write("south", "south\n")
     probe(space, udp, "--secret-file", secret, who=("--user", "bob"), password=None)
@@ -468,6 +475,106 @@ def wrongs(t):
     advised(probe(space, udp, who=("--user", "1600000000:bob"), code=1), "time of their end")
     advised(probe(space, SERVER, "--secret-file", secret, who=(), password=None), "offers no TLS")
     stop()
+
+
+OTHERS = r"""
+import socket, sys, threading
+def serve(port, greeting, answer):
+    s = socket.socket()
+    s.bind((sys.argv[1], port))
+    s.listen()
+    def run():
+        while True:
+            c = s.accept()[0]
+            c.sendall(greeting)
+            threading.Thread(target=talk, args=(c,), daemon=True).start()
+    def talk(c):
+        while (data := c.recv(4096)):
+            c.sendall(data if answer is None else answer)
+    threading.Thread(target=run, daemon=True).start()
+serve(8022, b"SSH-2.0-OpenSSH_9.2p1\r\n", b"")
+serve(8080, b"", b"")
+serve(8443, b"", b"HTTP/1.0 400 Bad Request\r\n\r\n")
+serve(8007, b"", None)
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+u.bind((sys.argv[1], 8007))
+print("ready", flush=True)
+while True:
+    data, sender = u.recvfrom(4096)
+    u.sendto(data, sender)
+"""
+
+
+def expired_certificate(t):
+    """With a key of its own; `openssl ca' is the one that sets both dates."""
+    os.mkdir(t.path("ca"))
+    config = t.write("ca/conf", f"""[ca]
+default_ca = x
+[x]
+new_certs_dir = {t.path("ca")}
+database = {t.write("ca/index", "")}
+serial = {t.write("ca/serial", "01")}
+default_md = sha256
+policy = p
+copy_extensions = copy
+[p]
+commonName = supplied
+[req]
+distinguished_name = n
+[n]
+""")
+    openssl, key, cert = need("openssl"), t.path("ca/key"), t.path("ca/cert")
+    t.run(openssl, "req", "-new", "-newkey", "rsa:2048", "-nodes", "-config", config, "-keyout",
+          key, "-out", t.path("ca/request"), "-subj", "/CN=test", "-addext",
+          f"subjectAltName=IP:{SERVER}")
+    t.run(openssl, "ca", "-batch", "-selfsign", "-config", config, "-keyfile", key, "-in",
+          t.path("ca/request"), "-out", cert, "-notext", "-startdate", "20200101000000Z",
+          "-enddate", "20200102000000Z")
+    return cert, key
+
+
+@test("turn probe: other services, certificates, and servers that send elsewhere", timeout=120)
+def elsewhere(t):
+    need("turnserver", "ss", "openssl")
+    space = Space(t)
+    cert, key = certificate(t)
+    space.spawn("others", sys.executable, "-c", OTHERS, PEER).expect("^ready$")
+    for uri, words in (("turn:%s:8022?transport=tcp", "is no TURN server"),
+                       ("turn:%s:8080?transport=tcp", "does not answer STUN"),
+                       ("turn:%s:8007?transport=tcp", "does not answer STUN"),
+                       ("turn:%s:8007?transport=udp", "not reached at all"),
+                       ("turns:%s:8443", "does not speak TLS")):
+        advised(probe(space, uri % PEER, code=1), words)
+    space.coturn(f"--cert={cert}", f"--pkey={key}")
+    advised(probe(space, f"turns:{SERVER}", code=1), "authority that is not known", "--ca-file")
+    advised(probe(space, "--ca-file", cert, f"turns:[{SERVER6}]", code=1), "for another name")
+    cert, key = expired_certificate(t)
+    web = space.spawn("expired", need("openssl"), "s_server", "-accept", f"{SERVER}:5443", "-cert",
+                      cert, "-key", key, "-quiet")
+    await_true(lambda: f"{SERVER}:5443".encode() in space.run("ss", "-Hlnt")[1], "its port")
+    advised(probe(space, "--ca-file", cert, f"turns:{SERVER}:5443", code=1), "has expired",
+            "set this machine's clock, which has 20")
+    web.kill()
+    # The same port at another address: sends those who come there to SERVER.
+    other = space.spawn("redirector", need("turnserver"), "-c", "/dev/null", "-n", "--no-cli",
+                        f"--listening-ip={PEER}", f"--relay-ip={PEER}", "--realm=test",
+                        "--log-file=stdout", "--simple-log", "--no-tls", "--no-dtls",
+                        f"--pidfile={t.path('other.pid')}", f"--userdb={t.path('other.db')}",
+                        "--lt-cred-mech", "--user=alice:secret",
+                        f"--alternate-server={SERVER}:3478")
+    await_true(lambda: f"{PEER}:3478".encode() in space.run("ss", "-Hlnu")[1], "the other's port")
+    leg = probe(space, f"turn:{PEER}?transport=udp")["legs"][0]
+    equal(leg["redirected"], f"{SERVER}:3478", "where it was sent")
+    check(leg["relayed_ipv4"].startswith(f"{SERVER}:"), leg)
+    other.stop()
+    other.ended_well = 0
+    # Interrupted: what was found so far, and no verdict.
+    p = space.spawn("probe", t.program, "turn", "probe", *login(t), "--time", "20s",
+                    f"turn:{SERVER}?transport=udp")
+    p.expect_log("by IPv4")
+    equal(p.stop(signal.SIGINT), 1, "exit code")
+    check("interrupted: not all was asked" in p.out.text() and "cannot work" not in p.out.text(),
+          p.out.text())
 
 
 @test("turn send: Ctrl-C is heard at the prompt, and while a file is read", timeout=60)
