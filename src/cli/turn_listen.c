@@ -26,6 +26,7 @@
 #include "cli/turn_text.h"
 #include "config/config_int.h"
 #include "stun/turn_ordered.h"
+#include "stun/turn_spare.h"
 
 #define SIZE_MAX_TEXT "4G" /* --max-size */
 #define LINGER_MS     3000 /* for senders to confirm our last answers */
@@ -468,8 +469,10 @@ static int listen_open(struct listen *l)
         return CLI_FAILURE;
     }
     turn_pipe_set_events(l->below, &turn_events, l);
-    if (!l->plain)
+    if (!l->plain) {
         turn_ordered_set_events(l->pipe, &ordered_events, l);
+        turn_spare_open(l->pipe, &settings); /* goes without, if there is no memory */
+    }
     pipe_add_listener(l->pipe, &events, l);
     turn_session_watch(s, l->below);
     s->on_signal = on_stop;

@@ -31,6 +31,7 @@
 #include "cli/turn_session.h"
 #include "cli/turn_text.h"
 #include "stun/turn_ordered.h"
+#include "stun/turn_spare.h"
 
 #define CHUNK_BYTES    32768
 #define LINE_MAX_BYTES 65536
@@ -490,10 +491,12 @@ static void on_patience(void *arg)
     }
 }
 
+/* Single datagrams are not answered. */
 static bool is_waiting(const struct send *s)
 {
-    return s->joined && (s->unconfirmed || s->state == SEND_OFFERED || s->state == SEND_SENDING ||
-                         s->state == SEND_ENDED);
+    return !s->plain && s->joined &&
+           (s->unconfirmed || s->state == SEND_OFFERED || s->state == SEND_SENDING ||
+            s->state == SEND_ENDED);
 }
 
 static void on_tick(void *arg)
@@ -703,8 +706,10 @@ static int send_open(struct send *s)
     timer_init(&s->tick, on_tick, s);
     defer_init(&s->pump, on_pump, s);
     turn_pipe_set_events(s->below, &turn_events, s);
-    if (!s->plain)
+    if (!s->plain) {
         turn_ordered_set_events(s->pipe, &ordered_events, s);
+        turn_spare_open(s->pipe, &settings); /* goes without, if there is no memory */
+    }
     pipe_add_listener(s->pipe, &events, s);
     turn_session_watch(session, s->below);
     session->on_signal = on_stop;

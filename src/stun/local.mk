@@ -43,6 +43,7 @@ libadit_a_SOURCES += \
 	src/stun/ordered_send.c src/stun/ordered_receive.c src/stun/ordered_paths.c \
 	src/stun/turn_pipe.c src/stun/turn_pipe.h \
 	src/stun/turn_servers.c src/stun/turn_servers.h \
+	src/stun/turn_spare.c src/stun/turn_spare.h \
 	src/stun/turn_tcp.c src/stun/turn_tcp.h
 
 check_PROGRAMS += tests/unit/test-turn-coturn
@@ -72,6 +73,8 @@ turn_world = tests/unit/turn_world.c tests/unit/turn_world.h tests/unit/turn_cli
 tests_unit_test_turn_SOURCES = tests/unit/test_turn.c $(turn_world)
 check_PROGRAMS += tests/unit/test-turn-odd
 tests_unit_test_turn_odd_SOURCES = tests/unit/test_turn_odd.c $(turn_world)
+check_PROGRAMS += tests/unit/test-turn-chaos
+tests_unit_test_turn_chaos_SOURCES = tests/unit/test_turn_chaos.c $(turn_world)
 check_PROGRAMS += tests/unit/test-turn-others
 tests_unit_test_turn_others_SOURCES = tests/unit/test_turn_others.c $(turn_world)
 fuzz_targets += tests/fuzz/fuzz-turn

@@ -79,22 +79,6 @@ static size_t put_place(uint8_t *bytes, const struct addr *addr)
     return 3 + len;
 }
 
-void ordered_tell_places(struct ordered_peer *peer)
-{
-    struct ordered *o = peer->owner;
-    uint8_t bytes[2 * PLACE_BYTES];
-    struct slice slice;
-    size_t len;
-
-    if (!o->spare || !pipe_is_up(o->spare))
-        return;
-    len = put_place(bytes, &o->local[0]);
-    len += put_place(bytes + len, &o->local[1]);
-    slice = slice_copy(bytes, len);
-    ordered_out_control(peer, &slice);
-    ordered_out_pump(peer);
-}
-
 /* A packet by a pipe to a place, if it is not what is used. */
 static void ask_at(struct ordered_peer *peer, struct pipe *way, const struct addr *place,
                    uint8_t flags)
@@ -123,6 +107,23 @@ static void ask_by_all(struct ordered_peer *peer, uint8_t flags)
         ask_at(peer, o->below, &peer->places[i], flags);
         ask_at(peer, o->spare, &peer->places[i], flags);
     }
+}
+
+void ordered_tell_places(struct ordered_peer *peer)
+{
+    struct ordered *o = peer->owner;
+    uint8_t bytes[2 * PLACE_BYTES];
+    struct slice slice;
+    size_t len;
+
+    if (!o->spare || !pipe_is_up(o->spare))
+        return;
+    len = put_place(bytes, &o->local[0]);
+    len += put_place(bytes + len, &o->local[1]);
+    slice = slice_copy(bytes, len);
+    ordered_out_control(peer, &slice);
+    ordered_out_pump(peer);
+    ask_by_all(peer, 0);
 }
 
 void ordered_take_places(struct ordered_peer *peer, const struct slice *data)

@@ -130,13 +130,14 @@ def fail_over(lab):
             servers[0].kill()
         else:
             servers[0].place.wire.cut()
+        had = listener.part() + 200_000  # beyond what was on its way
+        await_true(lambda had=had: listener.part() > had or not sender.running(),
+                   "the file goes on", 20)
+        check(sender.running(), sender.log.text())
+        again = time.monotonic() - began
         moved.p.expect("^address: " + re.escape(servers[1].place.bracketed()))
         took, stood = time.monotonic() - began, pauses.total
         pauses.over.set()
-        had = listener.part()
-        await_true(lambda: listener.part() > had or not sender.running(), "the file goes on", 20)
-        check(sender.running(), sender.log.text())
-        again = time.monotonic() - began
         listener.has(how, digest)
         equal(sender.wait(20), 0, "exit code of turn send")
         check(took - stood < 3 * lab.slow, f"{how}: a new address after {took:.2f} s")
@@ -145,6 +146,32 @@ def fail_over(lab):
             p.stop()
         if how == "killed":
             servers[0].start()
+
+
+@lab_test("turn: the server that both sides use dies, and the listener's alone", timeout=120,
+          alone=True)
+def fail_over_of_both(lab):
+    servers = [Coturn(lab, name, link=Link(delay=1)) for name in ("one", "two", "three")]
+    hosts = two(lab, link=Link(rate="50m"))
+    shared = [s.uri() for s in servers[:2]]
+    for what, senders, dies in (("both", shared, 0), ("listener", [servers[2].uri()], 0)):
+        one, other = Client(hosts[0], *senders), Client(hosts[1], *shared)
+        accept = servers[0 if what == "both" else 2].place.address()
+        listener = other.listen("--accept", accept)
+        path, digest = random_file(lab.t, 10_000_000, what)
+        sender = one.sender(listener.address, path)
+        listener.await_part(2_000_000)
+        began = time.monotonic()
+        servers[dies].kill()
+        had = listener.part() + 200_000  # beyond what was on its way
+        await_true(lambda had=had: listener.part() > had or not sender.running(),
+                   "the file goes on", 20)
+        check(sender.running(), sender.log.text())
+        lab.note(f"{what}: the file went on after {time.monotonic() - began:.2f} s")
+        listener.has(what, digest)
+        equal(sender.wait(20), 0, "exit code of turn send")
+        listener.stop()
+        servers[dies].start()
 
 
 @lab_test("turn: a NAT forgets in mid transfer", timeout=90)

@@ -107,6 +107,29 @@ static void one_side(void **state)
     }
 }
 
+/* Only one of them has something to say, and has no spare himself. */
+static void one_way(void **state)
+{
+    (void)state;
+    struct net net = {.loop = loop_new_virtual(1), .delay_us = 20 * MS_US, .permissions = true};
+    struct side a, b;
+
+    open_at(&a, &net, 1, 0, 10);
+    open_at(&b, &net, 2, 3, 20);
+    side_write(&a, &b);
+    run_for(net.loop, 10 * MS_US);
+    side_write(&b, &a);
+    run_for(net.loop, 2 * SEC_US);
+    assert_int_equal(b.expected, 1);
+    net.dead = at(2, 0);
+    for (int i = 0; i < 5; i++)
+        side_write(&a, &b);
+    run_for(net.loop, SEC_US);
+    assert_int_equal(b.expected, 6);
+    assert_int_equal(a.moved, 1);
+    finish(&net, &a, &b);
+}
+
 /* Without a spare nobody survives that: the model's permissions and deaths are real. */
 static void without_spares(void **state)
 {
@@ -162,6 +185,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(both_at_once),
         cmocka_unit_test(one_side),
+        cmocka_unit_test(one_way),
         cmocka_unit_test(without_spares),
         cmocka_unit_test(spare_ends),
     };
