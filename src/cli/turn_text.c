@@ -61,7 +61,7 @@ size_t text_step(const uint8_t *bytes, size_t len, char shown[TEXT_STEP_MAX])
     if (code == '\\')
         snprintf(shown, TEXT_STEP_MAX, "\\\\");
     else if ((code >= 0x80 && code <= 0x9F) || is_steering(code))
-        snprintf(shown, TEXT_STEP_MAX, "\\u%04x", (unsigned)code);
+        snprintf(shown, TEXT_STEP_MAX, "\\u%04x", (unsigned)code & 0xFFFF);
     else
         snprintf(shown, TEXT_STEP_MAX, "%.*s", (int)size, (const char *)bytes);
     return size;
