@@ -123,6 +123,22 @@ class Lab:
             server = self.t.server(ns=to.ns)
         return Measure(self, gateway, server, at, size, ways)
 
+    def disturb(self, gateway, *events, within=3, **measured):
+        """Traffic, and at each mark one of these happens; how it went is told and asserted."""
+        measured.setdefault("at", (0.4,) if len(events) == 1 else (0.3, 0.6))
+        m = self.measure(gateway, **measured)
+        for event in events:
+            m.await_mark()
+            event()
+        m.finish(within)
+
+    def outage(self, gateway, seconds, off, on, **measured):
+        """The same, of something that is away for so long."""
+        m = self.measure(gateway, **measured)
+        m.await_mark()
+        m.outage(seconds, off, on)
+        m.finish()
+
 
 def lines_for(families, *lines):
     """Those lines of ip(8) that belong to these families; (4 or 6, text)."""
@@ -433,11 +449,9 @@ class Measure(Traffic):
         self.lab, self.outages, self.pauses = lab, [], Pauses()
 
     def outage(self, seconds, off, on):
-        """The network is away for so long."""
+        """The network is away for so long, which finish() takes into account."""
         began = time.monotonic()
-        off()
-        time.sleep(seconds)
-        on()
+        super().outage(seconds, off, on)
         self.outages.append(time.monotonic() - began)
 
     def finish(self, within=3, seconds=None):

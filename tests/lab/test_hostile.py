@@ -57,9 +57,7 @@ def repeats(lab):
     gateway = gateway.host.gateway(None, state=gateway.state)
     page(lab, gateway)
     nodes = [exit.id, id_of(gateway)]
-    echo = lab.t.load("echo", 3600, 64, "--pause", 2, to=lab.load_server, via=gateway,
-                      ns=gateway.ns, name="echo")
-    echo.expect("^started")
+    echo = lab.t.held(lab.load_server, via=gateway, ns=gateway.ns, pause=2, name="echo")
     time.sleep(1)  # the last repeats of honest nodes are under way
     records = list(enemy.records)
     before = [signalling(n) for n in (exit, gateway)]
@@ -100,9 +98,7 @@ def knocks(lab):
     seals = enemy.knocks("ping", exit.id, count)
 
     def echo(during):
-        p = lab.t.load("echo", 3600, 64, "--pause", 1, to=lab.load_server, via=gateway,
-                       ns=gateway.ns, name="echo")
-        p.expect("^started")
+        p = lab.t.held(lab.load_server, via=gateway, ns=gateway.ns, pause=1, name="echo")
         began = time.monotonic()
         during()
         time.sleep(max(0, 3 - (time.monotonic() - began)))

@@ -28,78 +28,51 @@ def plain_scene(lab):
 @lab_test("roaming: the gateway's NAT forgets its mappings, twice", families=(4,), timeout=240)
 def nat_flushed(lab):
     home, _, gateway, _ = scene(lab)
-    m = lab.measure(gateway, at=(0.3, 0.6))
-    for _ in range(2):
-        m.await_mark()
-        home.flush()
-    m.finish()
+    lab.disturb(gateway, home.flush, home.flush)
 
 
 @lab_test("roaming: it forgets them, and answers what it does not know by a reset", families=(4,),
           timeout=240)
 def nat_flushed_rst(lab):
     home, _, gateway, _ = scene(lab, Nat("apd/apd/random", unsolicited="rst"))
-    m = lab.measure(gateway)
-    m.await_mark()
-    home.flush()
-    m.finish()
+    lab.disturb(gateway, home.flush)
 
 
 @lab_test("roaming: the NAT's outside address changes, twice", families=(4,), timeout=240)
 def nat_renumbered(lab):
     home, _, gateway, _ = scene(lab)
-    m = lab.measure(gateway, at=(0.3, 0.6))
-    for _ in range(2):
-        m.await_mark()
-        home.renumber()
-    m.finish()
+    lab.disturb(gateway, home.renumber, home.renumber)
 
 
 @lab_test("roaming: home NAT and carrier's NAT, and the carrier's changes its address",
           families=(4,), timeout=240)
 def carrier_renumbered(lab):
     home, _, gateway, _ = scene(lab, [Nat(), Nat("apd/apd/random")])
-    m = lab.measure(gateway)
-    m.await_mark()
-    home.renumber()
-    m.finish()
+    lab.disturb(gateway, home.renumber)
 
 
 @lab_test("roaming: the gateway's own address changes, twice", families=(4, 6), timeout=240)
 def host_renumbered(lab):
     home, host, gateway, _ = scene(lab)
-    m = lab.measure(gateway, at=(0.3, 0.6))
-    for _ in range(2):
-        m.await_mark()
-        host.renumber()
-    m.finish()
+    lab.disturb(gateway, host.renumber, host.renumber)
 
 
 @lab_test("roaming: the uplink loses everything for 5 s", families=(4, 6), timeout=240)
 def uplink_cut(lab):
     home, _, gateway, _ = plain_scene(lab)
-    m = lab.measure(gateway, at=(0.2,), ways=("down", "up"))
-    m.await_mark()
-    m.outage(5, home.cut, home.restore)
-    m.finish()
+    lab.outage(gateway, 5, home.cut, home.restore, at=(0.2,), ways=("down", "up"))
 
 
 @lab_test("roaming: the uplink loses everything for 60 s", timeout=600, long=True)
 def uplink_cut_long(lab):
     home, _, gateway, _ = plain_scene(lab)
-    m = lab.measure(gateway)
-    m.await_mark()
-    m.outage(60, home.cut, home.restore)
-    m.finish()
+    lab.outage(gateway, 60, home.cut, home.restore)
 
 
 @lab_test("roaming: the gateway's cable is out for 5 s", families=(4, 6), timeout=240)
 def unplugged(lab):
     _, host, gateway, _ = scene(lab)
-    m = lab.measure(gateway)
-    m.await_mark()
-    m.outage(5, host.unplug, host.plug)
-    m.finish()
+    lab.outage(gateway, 5, host.unplug, host.plug)
 
 
 def two_uplinks(lab):
@@ -117,34 +90,26 @@ def switched(lab):
     wifi, cable, host, exit = two_uplinks(lab)
     host.unplug(cable)
     gateway = host.gateway(exit)
-    m = lab.measure(gateway, at=(0.3, 0.5))
-    m.await_mark()
-    host.plug(cable)
-    host.prefer(cable)
-    m.await_mark()
-    host.unplug(wifi)
-    m.finish()
+
+    def to_cable():
+        host.plug(cable)
+        host.prefer(cable)
+    lab.disturb(gateway, to_cable, lambda: host.unplug(wifi), at=(0.3, 0.5))
 
 
 @lab_test("roaming: the Wi-Fi is gone at once, the cable is there", families=(4, 6), timeout=240)
 def fallen_back(lab):
     wifi, _, host, exit = two_uplinks(lab)
     gateway = host.gateway(exit)
-    m = lab.measure(gateway)
-    m.await_mark()
-    host.unplug(wifi)
-    m.finish()
+    lab.disturb(gateway, lambda: host.unplug(wifi))
 
 
 @lab_test("roaming: the Wi-Fi loses everything, the cable is there", families=(4, 6), timeout=240)
 def wifi_silent(lab):
     wifi, cable, host, exit = two_uplinks(lab)
     gateway = host.gateway(exit)
-    m = lab.measure(gateway)
-    m.await_mark()
-    wifi.cut()
-    m.outage(1, lambda: None, lambda: host.prefer(cable))  # the system notices after a second
-    m.finish()
+    # the system notices after a second
+    lab.outage(gateway, 1, wifi.cut, lambda: host.prefer(cable))
 
 
 @lab_test("roaming: the default route moves to the other interface, both stay up", families=(4, 6),
@@ -152,20 +117,13 @@ def wifi_silent(lab):
 def route_moved(lab):
     wifi, cable, host, exit = two_uplinks(lab)
     gateway = host.gateway(exit)
-    m = lab.measure(gateway)
-    m.await_mark()
-    host.prefer(cable)
-    m.finish()
+    lab.disturb(gateway, lambda: host.prefer(cable))
 
 
 @lab_test("roaming: the gateway is stopped and continued", timeout=240)
 def stopped(lab):
     _, _, gateway, _ = scene(lab)
-    m = lab.measure(gateway)
-    m.await_mark()
-    m.outage(30 if lab.long else 5, lambda: gateway.p.send_signal(19),
-             lambda: gateway.p.send_signal(18))
-    m.finish()
+    lab.outage(gateway, 30 if lab.long else 5, gateway.suspend, gateway.resume)
 
 
 @lab_test("roaming: a laptop sleeps, and wakes up elsewhere", families=(4,), timeout=240)
@@ -173,18 +131,15 @@ def slept(lab):
     wifi, cable, host, exit = two_uplinks(lab)
     host.unplug(cable)
     gateway = host.gateway(exit)
-    m = lab.measure(gateway)
-    m.await_mark()
 
     def sleep():
-        gateway.p.send_signal(19)
+        gateway.suspend()
         host.unplug(wifi)
 
     def wake():
         host.plug(cable)
-        gateway.p.send_signal(18)
-    m.outage(30 if lab.long else 5, sleep, wake)
-    m.finish()
+        gateway.resume()
+    lab.outage(gateway, 30 if lab.long else 5, sleep, wake)
 
 
 @lab_test("roaming: the exit's address changes; its ticket has a name for it", families=(4,),
@@ -196,14 +151,11 @@ def exit_renumbered_by_name(lab):
     names["exit.lab"] = [e.address()]
     exit = e.exit("path.advertise=exit.lab:7000", listen="[::]:7000", allow=LOOPBACK)
     gateway = home.host("g").gateway(exit)
-    m = lab.measure(gateway, to=e)
-    m.await_mark()
 
     def move():
         e.renumber()
         names["exit.lab"] = [e.address()]
-    m.outage(0, lambda: None, move)
-    m.finish()
+    lab.outage(gateway, 0, lambda: None, move, to=e)
 
 
 @lab_test("roaming: an idle session works at once after the NAT has forgotten it", families=(4,))

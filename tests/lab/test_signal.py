@@ -277,10 +277,8 @@ def expired(lab):
     site = lab.site("exit", nat=Nat(HARD))
     e = site.host("e")
     exit = e.exit(brokers=[lab.broker()])
-    _, out, _ = lab.t.adit("ticket", "-c", "/dev/null", "--expires", "1s", *exit.where(),
-                           *(x for o in lab.brokers[0].options() for x in ("-o", o)), ns=e.ns)
-    ticket = lab.t.write("short.ticket", re.search(r"adit1\S+", out).group(0) + "\n")
-    time.sleep(2.2)
+    options = [x for o in lab.brokers[0].options() for x in ("-o", o)]
+    ticket = lab.t.expired_ticket(exit, *options, ns=e.ns)
     g = lab.site("gateway").host("g")
     n = lab.t.node("gateway", "@" + ticket, ns=g.space(), options=["gateway.listen=127.0.0.1:0"])
     await_true(lambda: "expired" in n.log.text(), "expired, it says", 15 * lab.slow)
@@ -355,9 +353,7 @@ def several(lab):
     for (i, _), gateway in gateways.items():
         page(lab, hosts[i], gateway)
     measures = {key: lab.measure(g, at=()) for key, g in gateways.items() if key != (0, 0)}
-    held = lab.t.load("echo", 3600, 64, "--pause", 5, to=lab.load_server, via=gateways[0, 0],
-                      ns=hosts[0].ns, name="held")
-    held.expect("^started")
+    held = lab.t.held(lab.load_server, via=gateways[0, 0], ns=hosts[0].ns, pause=5)
     _, key, _ = lab.t.adit("key", "-c", "/dev/null", *gateways[0, 0].where(), ns=hosts[0].ns)
     gateway_id = re.search(r"\b[a-z2-7]{52}\b", key).group(0)
     began = time.monotonic()
@@ -375,6 +371,4 @@ def several(lab):
 def ticket_of(lab, exit, brokers):
     """A further ticket's file."""
     options = [x for b in brokers for o in b.options() for x in ("-o", o)]
-    code, out, err = lab.t.adit("ticket", "-c", "/dev/null", *options, *exit.where(), ns=exit.ns)
-    equal(code, 0, f"adit ticket: {err}")
-    return lab.t.write(f"further-{exit.name}.ticket", re.search(r"adit1\S+", out).group(0) + "\n")
+    return lab.t.ticket(exit, *options, ns=exit.ns)

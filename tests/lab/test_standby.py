@@ -8,6 +8,7 @@ from harness import Failure, await_true, check, equal
 from lab import LOOPBACK, Link, Nat, lab_test, paths
 
 BOTH = "nat.interfaces=eth0,eth1"
+READY = {"active": ["cable"], "standby": ["wifi"]}
 
 
 def scene(lab, *options):
@@ -45,6 +46,13 @@ def await_paths(lab, host, gateway, expected, seconds=20):
     return time.monotonic() - began
 
 
+def ready_scene(lab):
+    """With a path over each."""
+    cable, wifi, host, exit, gateway = scene(lab)
+    await_paths(lab, host, gateway, READY)
+    return cable, wifi, host, gateway
+
+
 def pull(host, site, out=True):
     """The plug is out (or in): the carrier goes, addresses and routes stay, as for the first
     moments on a real machine."""
@@ -56,66 +64,55 @@ def pull(host, site, out=True):
 @lab_test("standby: the active interface is unplugged, then plugged in again", families=(4, 6),
           timeout=240)
 def unplugged(lab):
-    cable, wifi, host, _, gateway = scene(lab)
-    await_paths(lab, host, gateway, {"active": ["cable"], "standby": ["wifi"]})
+    cable, wifi, host, gateway = ready_scene(lab)
     m = lab.measure(gateway, at=(0.2, 0.6))
     m.await_mark()
     pull(host, cable)
     await_paths(lab, host, gateway, {"active": ["wifi"]})
     m.await_mark()
     pull(host, cable, out=False)
-    took = await_paths(lab, host, gateway, {"active": ["cable"], "standby": ["wifi"]})
+    took = await_paths(lab, host, gateway, READY)
     lab.note(f"on the preferred interface again {took:.2f} s after it was back")
     m.finish(within=1.5)
 
 
 @lab_test("standby: the active interface loses its address and link", families=(4, 6), timeout=240)
 def gone(lab):
-    cable, wifi, host, _, gateway = scene(lab)
-    await_paths(lab, host, gateway, {"active": ["cable"], "standby": ["wifi"]})
-    m = lab.measure(gateway)
-    m.await_mark()
-    host.unplug(cable)
-    m.finish(within=1.5)
+    cable, wifi, host, gateway = ready_scene(lab)
+    lab.disturb(gateway, lambda: host.unplug(cable), within=1.5)
 
 
 @lab_test("standby: behind the active interface everything is lost for 4 s, unnoticed by the host",
           families=(4, 6), timeout=240)
 def silent(lab):
-    cable, wifi, host, _, gateway = scene(lab)
-    await_paths(lab, host, gateway, {"active": ["cable"], "standby": ["wifi"]})
+    cable, wifi, host, gateway = ready_scene(lab)
     m = lab.measure(gateway, at=(0.2,), size=(1 << 30) if lab.long else 96 << 20)
     m.await_mark()
     cable.cut()
     time.sleep(4)
     cable.restore()
     m.finish(within=1.5)
-    took = await_paths(lab, host, gateway, {"active": ["cable"], "standby": ["wifi"]}, 60)
+    took = await_paths(lab, host, gateway, READY, 60)
     lab.note(f"on the preferred interface again within {took:.1f} s")
 
 
 @lab_test("standby: the interface that waits is lost, and is back", families=(4,), timeout=240)
 def reserve_lost(lab):
-    cable, wifi, host, _, gateway = scene(lab)
-    await_paths(lab, host, gateway, {"active": ["cable"], "standby": ["wifi"]})
+    cable, wifi, host, gateway = ready_scene(lab)
     m = lab.measure(gateway)
     m.await_mark()
     pull(host, wifi)
     await_paths(lab, host, gateway, {"active": ["cable"]})
     pull(host, wifi, out=False)
-    await_paths(lab, host, gateway, {"active": ["cable"], "standby": ["wifi"]})
+    await_paths(lab, host, gateway, READY)
     m.finish(within=1.5)
 
 
 @lab_test("standby: the active interface gets another address", families=(4, 6), timeout=240)
 def renumbered(lab):
-    cable, wifi, host, _, gateway = scene(lab)
-    await_paths(lab, host, gateway, {"active": ["cable"], "standby": ["wifi"]})
-    m = lab.measure(gateway)
-    m.await_mark()
-    host.renumber(cable)
-    m.finish(within=1.5)
-    await_paths(lab, host, gateway, {"active": ["cable"], "standby": ["wifi"]})
+    cable, wifi, host, gateway = ready_scene(lab)
+    lab.disturb(gateway, lambda: host.renumber(cable), within=1.5)
+    await_paths(lab, host, gateway, READY)
 
 
 @lab_test("standby: the provider gives another IPv6 prefix; the old one is deprecated, then gone",
@@ -170,13 +167,8 @@ def route_moved(lab):
 
 @lab_test("standby: the gateway is stopped for 3 s", families=(4,), timeout=240)
 def stopped(lab):
-    cable, wifi, host, _, gateway = scene(lab)
-    await_paths(lab, host, gateway, {"active": ["cable"], "standby": ["wifi"]})
-    m = lab.measure(gateway)
-    m.await_mark()
-    m.outage(30 if lab.long else 3, lambda: gateway.p.send_signal(19),
-             lambda: gateway.p.send_signal(18))
-    m.finish()
+    cable, wifi, host, gateway = ready_scene(lab)
+    lab.outage(gateway, 30 if lab.long else 3, gateway.suspend, gateway.resume)
     gateway.expect_log("event=woke")
 
 
@@ -186,10 +178,7 @@ def exit_renumbered(lab):
     e = lab.site("exit").host("e")
     exit = e.exit(allow=LOOPBACK)
     gateway = lab.site("home", link=Link(delay=10, rate="150m")).host("g").gateway(exit)
-    m = lab.measure(gateway, to=e)
-    m.await_mark()
-    e.renumber()
-    m.finish()
+    lab.disturb(gateway, e.renumber, to=e)
 
 
 @lab_test("roaming: the exit loses one of its two addresses; the gateway knows the other",
@@ -202,9 +191,6 @@ def exit_loses_one(lab):
             f"route add default via {two.lan4[1]} dev eth1 table 7")
     exit = e.exit(allow=LOOPBACK)
     gateway = lab.site("home", nat=Nat(), link=Link(delay=10, rate="150m")).host("g").gateway(exit)
-    m = lab.measure(gateway, to=e)
-    m.await_mark()
-    e.unplug(one)
-    m.finish()
+    lab.disturb(gateway, lambda: e.unplug(one), to=e)
     check(any(path["remote"].startswith(e.address(4, two)) for _, path in paths(gateway)),
           "the path goes to the other address")
