@@ -288,7 +288,7 @@ static pid_t start_flood(uint16_t port, unsigned count, size_t size)
     for (unsigned i = 0; i < count; i++)
         if (write(fd, buf, 5 + size) != (ssize_t)(5 + size))
             _exit(1);
-    sleep(60);
+    pause(); /* the connection stays until it is killed */
     _exit(0);
 }
 
