@@ -2,7 +2,8 @@
 """usage: aioice_client.py HOST PORT udp|tcp|tls
 
 A TURN client of aioice's, for tests: user alice, password secret. Says "relayed ADDRESS:PORT", then
-sends each line "ADDRESS:PORT TEXT" of its standard input, and prints what comes in the same way.
+sends each line "ADDRESS:PORT TEXT" of its standard input, says "sent ADDRESS:PORT", and prints what
+comes in the same way as it is told what to send.
 """
 
 import asyncio
@@ -28,7 +29,10 @@ async def main(host, port, leg):
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         to, text = line.rstrip("\n").split(" ", 1)
         address, peer_port = to.rsplit(":", 1)
+        before = asyncio.all_tasks()
         transport.sendto(text.encode(), (address, int(peer_port)))
+        await asyncio.gather(*asyncio.all_tasks() - before)
+        print(f"sent {to}", flush=True)
     transport.close()
     await asyncio.sleep(0.2)  # it does not tell when its Refresh has been answered
 

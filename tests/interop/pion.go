@@ -5,7 +5,8 @@
 //	pion serve ADDRESS [CERTIFICATE KEY]  UDP and TCP on port 3478, TLS on 5349; says "ready".
 //	                                      It relays to nobody at 10.9.0.77
 //	pion client HOST PORT udp|tcp|tls     says "relayed ADDRESS:PORT", then sends each line
-//	                                      "ADDRESS:PORT TEXT" of its input, and prints what comes
+//	                                      "ADDRESS:PORT TEXT" of its input, says "sent
+//	                                      ADDRESS:PORT", and prints what comes
 package main
 
 import (
@@ -98,6 +99,7 @@ func client(server, transport string) {
 		must(err)
 		_, err = relayed.WriteTo([]byte(words[1]), peer)
 		must(err)
+		fmt.Println("sent", words[0])
 	}
 	must(relayed.Close())
 	client.Close()
