@@ -320,6 +320,13 @@ static void client_connected(struct client *client, struct fixture *f)
     assert_int_equal(client->len, 12);
 }
 
+/* A pair, and a client that speaks to the echo server through both. */
+static inline void begin_connected(struct fixture *f, struct client *client)
+{
+    begin_pair(f);
+    client_connected(client, f);
+}
+
 static void client_echo(struct client *client, struct fixture *f, const char *text)
 {
     size_t before = client->len, len = strlen(text);

@@ -36,8 +36,7 @@ static void ends_by_itself(void **state)
     struct client client;
 
     (void)state;
-    begin_pair(&f);
-    client_connected(&client, &f);
+    begin_connected(&f, &client);
     client_echo(&client, &f, "before");
     assert_string_equal(trouble(&f), "");
     allow(&f, 1);

@@ -13,8 +13,7 @@ static void enrol_and_echo(void **state)
     size_t count;
 
     (void)state;
-    begin_pair(&f);
-    client_connected(&client, &f);
+    begin_connected(&f, &client);
     client_echo(&client, &f, "through two nodes");
     pipe_shutdown(client.pipe);
     UNTIL(&f, client.eof || client.ended);
@@ -130,8 +129,7 @@ static void revoked(void **state)
     struct client client;
 
     (void)state;
-    begin_pair(&f);
-    client_connected(&client, &f);
+    begin_connected(&f, &client);
     client_echo(&client, &f, "before");
     assert_int_equal(state_peer_revoke(f.exit.state, identity_id(f.gateway.identity)), 0);
     node_peers_changed(f.exit.node);
@@ -164,8 +162,7 @@ static void restart(void **state)
     uint8_t before[INSTANCE_BYTES];
 
     (void)state;
-    begin_pair(&f);
-    client_connected(&client, &f);
+    begin_connected(&f, &client);
     memcpy(before, session_peer_instance(peer_of(&f.gateway, &f.exit)->session), sizeof(before));
     side_kill(&f.exit);
     UNTIL(&f, path_count(&f.gateway, &f.exit) == 0);
@@ -190,8 +187,7 @@ static void path_dies(void **state)
     struct client client;
 
     (void)state;
-    begin_pair(&f);
-    client_connected(&client, &f);
+    begin_connected(&f, &client);
     client_echo(&client, &f, "one");
     for (int i = 0; i < 5; i++) {
         greet_drop_paths(i & 1 ? f.exit.node : f.gateway.node);
@@ -268,8 +264,7 @@ static void clean_stop(void **state)
     struct stop stop = {false};
 
     (void)state;
-    begin_pair(&f);
-    client_connected(&client, &f);
+    begin_connected(&f, &client);
     uint64_t began = loop_refresh(f.loop);
     node_stop(f.exit.node, on_stopped, &stop);
     UNTIL(&f, stop.done);
@@ -547,8 +542,7 @@ static void reload(void **state)
     char *restart;
 
     (void)state;
-    begin_pair(&f);
-    client_connected(&client, &f);
+    begin_connected(&f, &client);
     assert_int_equal(config_set(next, "path.listen=127.0.0.1:1"), 0);
     assert_int_equal(config_finish(next), 0);
     assert_int_equal(node_reload(f.exit.node, next, &restart, f.error, sizeof(f.error)), 0);
