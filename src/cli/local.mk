@@ -8,12 +8,15 @@ adit_SOURCES += \
 	src/cli/turn_listen.c src/cli/turn_send.c \
 	src/cli/turn_advice.c src/cli/turn_flow.c src/cli/turn_probe.c src/cli/turn_probe.h \
 	src/cli/turn_probe_print.c src/cli/turn_probe_run.c \
-	src/cli/turn_input.c src/cli/turn_input.h src/cli/turn_outgoing.c src/cli/turn_outgoing.h \
+	src/cli/turn_outgoing.c src/cli/turn_outgoing.h \
 	src/cli/turn_password.c src/cli/turn_password.h src/cli/turn_session.c src/cli/turn_session.h
 
 libadit_a_SOURCES += src/cli/parcel.c src/cli/parcel.h src/cli/turn_inbox.c src/cli/turn_inbox.h \
+	src/cli/turn_input.c src/cli/turn_input.h src/cli/turn_lines.c src/cli/turn_lines.h \
 	src/cli/turn_progress.c src/cli/turn_progress.h src/cli/turn_text.c src/cli/turn_text.h
-check_PROGRAMS += tests/unit/test-parcel tests/unit/test-turn-inbox tests/unit/test-turn-text
+check_PROGRAMS += tests/unit/test-parcel tests/unit/test-turn-inbox tests/unit/test-turn-text \
+	tests/unit/test-turn-lines
+tests_unit_test_turn_lines_SOURCES = tests/unit/test_turn_lines.c
 tests_unit_test_turn_text_SOURCES = tests/unit/test_turn_text.c
 tests_unit_test_parcel_SOURCES = tests/unit/test_parcel.c
 tests_unit_test_turn_inbox_SOURCES = tests/unit/test_turn_inbox.c

@@ -25,7 +25,7 @@
 #include <unistd.h>
 
 #include "cli/parcel.h"
-#include "cli/turn_input.h"
+#include "cli/turn_lines.h"
 #include "cli/turn_outgoing.h"
 #include "cli/turn_progress.h"
 #include "cli/turn_session.h"
@@ -33,13 +33,12 @@
 #include "stun/turn_ordered.h"
 #include "stun/turn_spare.h"
 
-#define CHUNK_BYTES    32768
-#define LINE_MAX_BYTES 65536
-#define HINT_US        (5 * SEC_US)  /* without an answer */
-#define ANSWER_US      (30 * SEC_US) /* then it is given up */
-#define PLAIN_US       (15 * SEC_US)
-#define QUIET_US       (5 * SEC_US)
-#define GONE_US        (65 * SEC_US) /* a little more than the ordered pipe's own patience */
+#define CHUNK_BYTES 32768
+#define HINT_US     (5 * SEC_US)  /* without an answer */
+#define ANSWER_US   (30 * SEC_US) /* then it is given up */
+#define PLAIN_US    (15 * SEC_US)
+#define QUIET_US    (5 * SEC_US)
+#define GONE_US     (65 * SEC_US) /* a little more than the ordered pipe's own patience */
 
 enum send_state { SEND_NEXT, SEND_PREPARING, SEND_OFFERED, SEND_SENDING, SEND_ENDED, SEND_OVER };
 
@@ -59,10 +58,8 @@ struct send {
     struct timer patience, tick;
     struct defer pump;
     struct progress progress;
-    struct input *input; /* standard input, for messages; NULL: none */
-    bool input_over, input_tried;
-    char *line;
-    size_t line_len;
+    struct lines *lines; /* of standard input, for messages; NULL: none */
+    bool lines_over;
 };
 
 static void advance(struct send *s);
@@ -248,64 +245,48 @@ static void file_done(struct send *s)
 
 /* --- Messages --- */
 
-/* Whole lines of what has been read; all of it at the end. */
-static void send_lines(struct send *s)
-{
-    size_t begin = 0;
-
-    for (size_t i = 0; i < s->line_len; i++) {
-        if (s->line[i] == '\n') {
-            put_message(s, s->line + begin, i - begin);
-            begin = i + 1;
-        }
-    }
-    if (begin < s->line_len && (s->input_over || (begin == 0 && s->line_len == LINE_MAX_BYTES))) {
-        put_message(s, s->line + begin, s->line_len - begin);
-        begin = s->line_len;
-    }
-    memmove(s->line, s->line + begin, s->line_len - begin);
-    s->line_len -= begin;
-}
-
-static void on_input(void *arg, const uint8_t *bytes, size_t len, int why)
+static void on_line(void *arg, const char *text, size_t len)
 {
     struct send *s = arg;
 
-    s->input_over = len == 0;
-    while (len > 0) {
-        size_t part = LINE_MAX_BYTES - s->line_len;
-
-        if (part > len)
-            part = len;
-        memcpy(s->line + s->line_len, bytes, part);
-        s->line_len += part;
-        bytes += part;
-        len -= part;
-        send_lines(s);
-    }
-    if (why != 0) {
-        cli_complain("standard input: %s", err_text(why));
-        fail(s, CLI_FAILURE);
-    } else if (s->input_over) {
-        send_lines(s);
-        advance(s);
-    } else if (pipe_room(s->pipe) == 0) {
-        input_pause(s->input); /* until there is room */
-    }
+    if (s->state != SEND_OVER)
+        put_message(s, text, len);
 }
 
-static int input_begin(struct send *s)
+static void on_lines_read(void *arg)
 {
-    if (s->input_tried) /* we are up again, at another server */
+    struct send *s = arg;
+
+    if (s->state == SEND_OVER || pipe_room(s->pipe) == 0)
+        lines_pause(s->lines); /* until there is room */
+}
+
+static void on_lines_over(void *arg, int why)
+{
+    struct send *s = arg;
+
+    s->lines_over = true;
+    if (s->state == SEND_OVER)
+        return;
+    if (why == 0) {
+        advance(s);
+        return;
+    }
+    cli_complain("standard input: %s", err_text(why));
+    fail(s, CLI_FAILURE);
+}
+
+static int lines_begin(struct send *s)
+{
+    static const struct lines_events events = {
+        .line = on_line, .read = on_lines_read, .over = on_lines_over};
+
+    if (s->lines != NULL)
         return 0;
-    s->input_tried = true;
-    s->line = malloc(LINE_MAX_BYTES);
-    if (s->line == NULL)
-        return -ENOMEM;
     if (isatty(STDIN_FILENO))
         fprintf(stderr, "Each line is a message; end with Ctrl-D.\n");
-    s->input = input_new(s->session.loop, STDIN_FILENO, on_input, s);
-    return s->input != NULL ? 0 : -ENOMEM;
+    s->lines = lines_new(s->session.loop, STDIN_FILENO, &events, s);
+    return s->lines != NULL ? 0 : -ENOMEM;
 }
 
 /* What came of the messages. */
@@ -375,7 +356,7 @@ static void advance(struct send *s)
 
     while (s->state == SEND_NEXT && s->arg < cli->arg_count)
         send_argument(s, cli->args[s->arg++]);
-    if (s->state == SEND_NEXT && (cli->arg_count > 1 || s->input_over))
+    if (s->state == SEND_NEXT && (cli->arg_count > 1 || s->lines_over))
         finish(s);
 }
 
@@ -534,7 +515,7 @@ static void on_up(struct pipe *pipe, void *arg)
     on_tick(s);
     if (s->session.cli->arg_count > 1)
         advance(s);
-    else if (input_begin(s) != 0)
+    else if (lines_begin(s) != 0)
         fail(s, CLI_FAILURE);
 }
 
@@ -550,8 +531,8 @@ static void on_room(struct pipe *pipe, void *arg)
         progress_tell(&s->progress, confirmed_bytes(s), s->heard_us);
     if (s->state == SEND_SENDING)
         defer_soon(s->session.loop, &s->pump);
-    if (s->input != NULL && !s->input_over && pipe_room(s->pipe) > 0)
-        input_resume(s->input);
+    if (s->lines != NULL && pipe_room(s->pipe) > 0)
+        lines_resume(s->lines);
 }
 
 static void on_end(struct pipe *pipe, int why, void *arg)
@@ -734,8 +715,7 @@ int turn_send_run(struct cli *cli)
         code = turn_session_run(&s.session);
     progress_hide(&s.progress);
     close_file(&s);
-    input_free(s.input);
-    free(s.line);
+    lines_free(s.lines);
     turn_session_close(&s.session);
     return code;
 }
