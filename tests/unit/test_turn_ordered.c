@@ -262,6 +262,18 @@ static void empty_messages(void **state)
         run_for(net.loop, 10 * SEC_US);
         assert_string_equal(text, "00x00");
         assert_int_equal(a.ends, 1);
+        side_open(&a, &net, 3, NULL); /* and when there is nothing else */
+        net.loss = 0;
+        write_bytes(&a, &b, 0);
+        run_for(net.loop, 50 * MS_US); /* it is on its way */
+        net.cut = true;
+        pipe_close(a.pipe);
+        run_for(net.loop, SEC_US);
+        assert_int_equal(a.ends, 0);
+        net.cut = false;
+        run_for(net.loop, 5 * SEC_US);
+        assert_string_equal(text, "00x000");
+        assert_int_equal(a.ends, 1);
         pipe_abort(b.pipe, -ECANCELED);
         run_dry(net.loop);
         loop_free(net.loop);

@@ -150,10 +150,11 @@ static void places(void **state)
     (void)state;
     struct net net = {.loop = loop_new_virtual(1), .delay_us = 5 * MS_US};
     uint8_t bytes[ORDERED_HELLO_BYTES];
-    struct side a, b;
+    struct side a, b, c;
 
     side_open(&a, &net, 1, NULL);
     side_open(&b, &net, 2, NULL);
+    side_open(&c, &net, 3, NULL);
     side_write(&b, &a);
     for (uint16_t i = 0; i < 1000; i++) {
         const struct ordered_packet packet = {
@@ -166,13 +167,17 @@ static void places(void **state)
         carry(&net, &slice, &from, &a.addr);
         slice_drop(&slice);
         run_for(net.loop, 1 * MS_US);
-        if (i == 500)
-            side_write(&a, &b); /* and those who are there stay */
+        if (i == 500) {
+            side_write(&a, &b); /* those who are there stay, and others come */
+            c.written = 1;      /* what is expected there */
+            side_write(&c, &a);
+        }
     }
-    assert_int_equal(a.expected, 1);
+    assert_int_equal(a.expected, 2);
     run_for(net.loop, 100 * MS_US);
     assert_int_equal(b.expected, 1);
     assert_int_equal(a.lost + b.lost + a.again + b.again, 0);
+    pipe_abort(c.pipe, -ECANCELED);
     finish(&net, &a, &b);
 }
 
