@@ -17,14 +17,18 @@ libadit_a_SOURCES += \
 	src/stun/words_value.c
 
 check_PROGRAMS += tests/unit/test-stun tests/unit/test-stun-integrity tests/unit/test-stun-words \
-	tests/unit/test-stun-transaction tests/unit/test-stun-leg tests/unit/test-stun-client
+	tests/unit/test-stun-transaction tests/unit/test-stun-leg tests/unit/test-stun-leg-tls \
+	tests/unit/test-stun-server tests/unit/test-stun-client
 tests_unit_test_stun_SOURCES = tests/unit/test_stun.c tests/unit/stun_vectors.h
 coturn = tests/unit/coturn.c tests/unit/coturn.h
 tests_unit_test_stun_client_SOURCES = tests/unit/test_stun_client.c tests/unit/tls_server.h \
 	tests/unit/pipe_recorder.h $(coturn)
 tests_unit_test_stun_integrity_SOURCES = tests/unit/test_stun_integrity.c tests/unit/stun_vectors.h
-tests_unit_test_stun_leg_SOURCES = tests/unit/test_stun_leg.c tests/unit/tls_server.h \
-	tests/unit/pipe_recorder.h
+leg_told = tests/unit/leg_told.h tests/unit/pipe_recorder.h
+tests_unit_test_stun_leg_SOURCES = tests/unit/test_stun_leg.c $(leg_told)
+tests_unit_test_stun_leg_tls_SOURCES = tests/unit/test_stun_leg_tls.c tests/unit/tls_server.h \
+	$(leg_told)
+tests_unit_test_stun_server_SOURCES = tests/unit/test_stun_server.c
 tests_unit_test_stun_transaction_SOURCES = tests/unit/test_stun_transaction.c
 tests_unit_test_stun_words_SOURCES = tests/unit/test_stun_words.c tests/unit/stun_vectors.h
 

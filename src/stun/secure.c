@@ -3,9 +3,12 @@
  * Theory of operation
  *
  * A pipe of TLS on top of a TCP pipe, which is its own: what arrives there is fed to the TLS client
- * (crypto/tls_client.h), what that wants to send is written there. STUN and TURN over TLS are
- * little traffic, so the extra copies do not matter, and everything else, queues, bounds, linger,
- * time limits, is TCP's.
+ * (crypto/tls_client.h), what that wants to send is written there. Everything else, queues, bounds,
+ * linger, time limits, is TCP's.
+ *
+ * What is written waits until the end of the turn and then shares records of up to RECORD_BYTES:
+ * frames of a kilobyte each in a record of their own cost both ends several times the cipher's
+ * work.
  *
  *     OPENING --(TCP up)--> handshake --(server proven)--> UP --> over
  *
@@ -14,7 +17,8 @@
  * (256 KiB at most) waits, encrypted. An end of the connection without TLS's own end is
  * ADIT_ETRUNC.
  *
- * Limits: tls_timeout_ms for the handshake; WAITING_MAX_BYTES before it is up, then no room.
+ * Limits: tls_timeout_ms for the handshake; WAITING_MAX_BYTES before it is up, then no room; then
+ * what TCP has room for.
  */
 #include "stun/secure.h"
 
@@ -25,6 +29,7 @@
 #include "pipe/tcp.h"
 
 #define WAITING_MAX_BYTES ((size_t)256 * 1024)
+#define RECORD_BYTES      16384 /* of plaintext at most (RFC 8446 5.1) */
 
 struct secure {
     struct pipe base;
@@ -32,8 +37,8 @@ struct secure {
     struct tls_client *tls;
     struct timer timer; /* the handshake's */
     uint32_t tls_ms;
-    struct slice_queue waiting; /* written before it was up */
-    struct defer work;
+    struct slice_queue waiting; /* written before it was up, or in this turn */
+    struct defer reading, writing;
     bool proven, tcp_eof;
     char trouble[TLS_CLIENT_TEXT_MAX];
 };
@@ -50,7 +55,8 @@ static void secure_over(struct secure *s, int why)
     if (s->base.flags & PIPE_IS_OVER)
         return;
     timer_cancel(s->base.loop, &s->timer);
-    defer_cancel(s->base.loop, &s->work);
+    defer_cancel(s->base.loop, &s->reading);
+    defer_cancel(s->base.loop, &s->writing);
     if (s->tcp) {
         struct pipe *tcp = s->tcp;
 
@@ -89,12 +95,32 @@ static void flush(struct secure *s)
     }
 }
 
-static void encrypt(struct secure *s, const void *bytes, size_t len)
+/* Encrypts all that waits. */
+static void encrypt(struct secure *s)
 {
-    if (tls_client_write(s->tls, bytes, len) != 0)
-        fail(s, ADIT_EPROTO, tls_client_trouble(s->tls));
-    else
-        flush(s);
+    uint8_t bytes[RECORD_BYTES];
+
+    defer_cancel(s->base.loop, &s->writing);
+    while (s->waiting.bytes > 0) {
+        size_t len = slice_queue_peek(&s->waiting, 0, bytes, sizeof(bytes));
+
+        slice_queue_drop(&s->waiting, len);
+        if (tls_client_write(s->tls, bytes, len) != 0) {
+            fail(s, ADIT_EPROTO, tls_client_trouble(s->tls));
+            return;
+        }
+    }
+    flush(s);
+}
+
+/* Sends all that waits, and that nothing more comes. */
+static void encrypt_last(struct secure *s)
+{
+    encrypt(s);
+    if (s->base.flags & PIPE_IS_OVER)
+        return;
+    tls_client_finish(s->tls);
+    flush(s);
 }
 
 /* Delivers what has arrived, as far as the reader has room. */
@@ -124,10 +150,16 @@ static void deliver(struct secure *s)
         pipe_pause(s->tcp);
 }
 
+static void end_output(struct secure *s)
+{
+    encrypt_last(s);
+    if (s->tcp)
+        pipe_shutdown(s->tcp);
+}
+
 static void shake_hands(struct secure *s)
 {
     int result = tls_client_handshake(s->tls);
-    struct slice *first;
 
     flush(s); /* alerts too */
     if (result < 0) {
@@ -138,19 +170,12 @@ static void shake_hands(struct secure *s)
         return;
     s->proven = true;
     timer_cancel(s->base.loop, &s->timer);
-    while (!(s->base.flags & PIPE_IS_OVER) && (first = slice_queue_first(&s->waiting))) {
-        encrypt(s, first->data, first->len);
-        if (!(s->base.flags & PIPE_IS_OVER))
-            slice_queue_drop(&s->waiting, slice_queue_first(&s->waiting)->len);
-    }
+    encrypt(s);
     if (s->base.flags & PIPE_IS_OVER)
         return;
     pipe_now_up(&s->base);
-    if (s->base.flags & PIPE_SENT_EOF && s->tcp) {
-        tls_client_finish(s->tls);
-        flush(s);
-        pipe_shutdown(s->tcp);
-    }
+    if (s->base.flags & PIPE_SENT_EOF)
+        end_output(s);
 }
 
 static void read_plain(struct secure *s)
@@ -233,12 +258,17 @@ static void on_timer(void *arg)
     fail(arg, -ETIMEDOUT, "the server did not finish the TLS handshake in time");
 }
 
-static void on_work(void *arg)
+static void on_reading(void *arg)
 {
     struct secure *s = arg;
 
     if (s->proven)
         read_plain(s);
+}
+
+static void on_writing(void *arg)
+{
+    encrypt(arg);
 }
 
 /* --- The pipe --- */
@@ -248,21 +278,19 @@ static void secure_write(struct pipe *pipe, struct slice *data, const struct add
     struct secure *s = secure_of(pipe);
 
     (void)to;
-    if (s->proven) {
-        encrypt(s, data->data, data->len);
-        slice_drop(data);
-    } else {
-        slice_queue_push(&s->waiting, data);
-    }
+    slice_queue_push(&s->waiting, data);
+    if (s->proven)
+        defer_soon(s->base.loop, &s->writing);
 }
 
 static size_t secure_room(const struct pipe *pipe)
 {
     const struct secure *s = secure_of(pipe);
+    size_t room = WAITING_MAX_BYTES;
 
     if (s->proven)
-        return s->tcp ? pipe_room(s->tcp) : 0;
-    return s->waiting.bytes < WAITING_MAX_BYTES ? WAITING_MAX_BYTES - s->waiting.bytes : 0;
+        room = s->tcp ? pipe_room(s->tcp) : 0;
+    return room > s->waiting.bytes ? room - s->waiting.bytes : 0;
 }
 
 static size_t secure_queued(const struct pipe *pipe)
@@ -274,18 +302,15 @@ static size_t secure_queued(const struct pipe *pipe)
 
 static void secure_resume(struct pipe *pipe)
 {
-    defer_soon(pipe->loop, &secure_of(pipe)->work);
+    defer_soon(pipe->loop, &secure_of(pipe)->reading);
 }
 
 static void secure_shutdown(struct pipe *pipe)
 {
     struct secure *s = secure_of(pipe);
 
-    if (!s->proven || !s->tcp)
-        return; /* shake_hands() will */
-    tls_client_finish(s->tls);
-    flush(s);
-    pipe_shutdown(s->tcp);
+    if (s->proven) /* else shake_hands() will */
+        end_output(s);
 }
 
 static void secure_close(struct pipe *pipe, int why)
@@ -296,9 +321,9 @@ static void secure_close(struct pipe *pipe, int why)
         secure_over(s, why);
         return;
     }
-    tls_client_finish(s->tls);
-    flush(s);
-    pipe_close(s->tcp); /* its end is ours */
+    encrypt_last(s);
+    if (s->tcp)
+        pipe_close(s->tcp); /* its end is ours */
 }
 
 static int secure_addrs(const struct pipe *pipe, struct addr *local, struct addr *remote)
@@ -339,7 +364,8 @@ struct pipe *secure_open(struct loop *loop, struct tls_authority *authority, con
         return NULL;
     pipe_init(&s->base, &secure_ops, loop);
     timer_init(&s->timer, on_timer, s);
-    defer_init(&s->work, on_work, s);
+    defer_init(&s->reading, on_reading, s);
+    defer_init(&s->writing, on_writing, s);
     s->tls_ms = (options ? options : &defaults)->tls_timeout_ms;
     s->tls = tls_client_new(authority, name);
     errno = EINVAL;

@@ -92,7 +92,7 @@ struct tls_server {
     SSL_CTX *ctx;
     struct pipe *listener, *client;
     SSL *ssl; /* of the last client */
-    size_t received;
+    size_t received, records; /* of data, from all clients */
     int max_version;
     bool silent;   /* takes connections and says nothing */
     bool cuts;     /* closes TCP without TLS's end after the first data */
@@ -122,6 +122,7 @@ static inline void tls_server_message(struct pipe *pipe, const struct slice *dat
     BIO_write(SSL_get_rbio(s->ssl), data->data, (int)data->len);
     while ((len = SSL_read(s->ssl, bytes, sizeof(bytes))) > 0) {
         s->received += (size_t)len;
+        s->records++;
         SSL_write(s->ssl, bytes, len); /* an echo */
     }
     if (SSL_get_servername(s->ssl, TLSEXT_NAMETYPE_host_name))
