@@ -183,11 +183,8 @@ static void spare_ends(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(both_at_once),
-        cmocka_unit_test(one_side),
-        cmocka_unit_test(one_way),
-        cmocka_unit_test(without_spares),
-        cmocka_unit_test(spare_ends),
+        cmocka_unit_test(both_at_once),   cmocka_unit_test(one_side),   cmocka_unit_test(one_way),
+        cmocka_unit_test(without_spares), cmocka_unit_test(spare_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
