@@ -28,8 +28,9 @@
 #include "stun/turn_ordered.h"
 #include "stun/turn_spare.h"
 
-#define SIZE_MAX_TEXT "4G" /* --max-size */
-#define LINGER_MS     3000 /* for senders to confirm our last answers */
+#define SIZE_MAX_TEXT "4G"         /* --max-size */
+#define LINGER_MS     3000         /* for senders to confirm our last answers */
+#define GRANT_US      (2 * SEC_US) /* for the server to let senders in, before the address is told */
 
 struct listen {
     struct turn_session session;
@@ -39,7 +40,9 @@ struct listen {
     bool json, plain, once, raw, closing;
     uint64_t size_max; /* of a file */
     const char *size_text;
-    FILE *out; /* of what is no message */
+    FILE *out;             /* of what is no message */
+    size_t asked;          /* addresses that the server has not said yet whether it lets in */
+    struct timer patience; /* set: the address is to be told */
     struct progress progress;
     struct addr progress_of;
 };
@@ -279,20 +282,44 @@ static void on_message(struct pipe *pipe, const struct slice *data, const struct
 
 /* --- Peers and servers --- */
 
+/* Whether an option is --accept IP. */
+static bool is_accepted(const struct cli *cli, size_t i, struct addr *addr)
+{
+    return strcmp(cli->values[i].name, "accept") == 0 &&
+           addr_parse_ip(cli->values[i].value, addr) == 0;
+}
+
+static bool is_accepted_before(const struct cli *cli, size_t i, const struct addr *addr)
+{
+    struct addr other;
+
+    while (i-- > 0)
+        if (is_accepted(cli, i, &other) && addr_equal_ip(&other, addr))
+            return true;
+    return false;
+}
+
+static void accept_peer(struct listen *l, const struct addr *peer)
+{
+    if (turn_pipe_accept_peer(l->below, peer) == 0)
+        l->asked++;
+}
+
+/* Those of --accept, else whoever comes from the server itself. */
 static void accept_peers(struct listen *l)
 {
     const struct cli *cli = l->session.cli;
     struct addr addr;
 
+    l->asked = 0;
     for (size_t i = 0; i < cli->value_count; i++)
-        if (strcmp(cli->values[i].name, "accept") == 0 &&
-            addr_parse_ip(cli->values[i].value, &addr) == 0)
-            turn_pipe_accept_peer(l->below, &addr);
+        if (is_accepted(cli, i, &addr) && !is_accepted_before(cli, i, &addr))
+            accept_peer(l, &addr);
     if (cli_has(cli, "accept"))
         return;
     for (int i = 0; i < 2; i++)
         if (turn_pipe_relayed(l->below, i == 0 ? AF_INET : AF_INET6, &addr) == 0)
-            turn_pipe_accept_peer(l->below, &addr);
+            accept_peer(l, &addr);
 }
 
 /* How it is used, and whom to trust how far. */
@@ -311,15 +338,27 @@ static void print_introduction(const struct listen *l)
         fprintf(stderr, "Files of up to %s are taken (--max-size).\n", l->size_text);
 }
 
+/* Tells the address, which is good from now on: what is sent there sooner is lost. */
+static void introduce(void *arg)
+{
+    struct listen *l = arg;
+
+    timer_cancel(l->session.loop, &l->patience);
+    print_address(l);
+    if (!l->json)
+        print_introduction(l);
+}
+
 static void on_up(struct pipe *pipe, void *arg)
 {
     struct listen *l = arg;
 
     (void)pipe;
     accept_peers(l);
-    print_address(l);
-    if (!l->json)
-        print_introduction(l);
+    if (l->asked > 0)
+        timer_set_in(l->session.loop, &l->patience, GRANT_US);
+    else
+        introduce(l);
 }
 
 static void on_moved(struct pipe *pipe, void *arg)
@@ -328,7 +367,8 @@ static void on_moved(struct pipe *pipe, void *arg)
 
     (void)pipe;
     accept_peers(l);
-    print_address(l);
+    if (!timer_is_set(&l->patience))
+        print_address(l);
     if (!l->plain && l->pipe != NULL)
         turn_ordered_moved(l->pipe);
 }
@@ -343,6 +383,8 @@ static void on_peer(struct pipe *pipe, const struct addr *peer, const struct tur
     progress_hide(&l->progress);
     if (report->trouble != TURN_FINE)
         cli_complain("%s may not send to us: %s", addr_format_ip(peer, text), report->text);
+    if (l->asked > 0 && --l->asked == 0 && timer_is_set(&l->patience))
+        introduce(l);
 }
 
 static void on_trouble(struct pipe *pipe, size_t server, const struct turn_report *report,
@@ -391,6 +433,7 @@ static void on_end(struct pipe *pipe, int why, void *arg)
 
     (void)pipe;
     l->pipe = NULL;
+    timer_cancel(l->session.loop, &l->patience);
     turn_session_stop(&l->session, why != 0 && !l->closing ? CLI_FAILURE : l->session.code);
 }
 
@@ -460,6 +503,7 @@ static int listen_open(struct listen *l)
         cli_complain("%s", why);
         return CLI_FAILURE;
     }
+    timer_init(&l->patience, introduce, l);
     l->below = l->pipe = turn_pipe_open(s->loop, &settings);
     if (l->pipe != NULL && !l->plain)
         l->pipe =
