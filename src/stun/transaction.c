@@ -3,7 +3,8 @@
  * Theory of operation
  *
  * A table holds the transactions with one server over one leg. A request is sent at once, or, with
- * TRANSACTIONS_ACTIVE_MAX outstanding, when one of them is over; then the oldest goes first.
+ * TRANSACTIONS_ACTIVE_MAX outstanding, when one of them is over; then the oldest goes first. Urgent
+ * ones do not wait.
  *
  * Over datagrams it is sent again and again, each time after twice as long, until an answer comes:
  * at 0, 0.5, 1.5, 3.5, 7.5, 15.5 and 31.5 s, and given up at 39.5 s (RFC 8489 6.2.1). The first
@@ -252,7 +253,7 @@ struct transaction *transaction_start(struct transaction_table *table,
         errno = EINVAL;
         return NULL;
     }
-    if (table->queued_count >= TRANSACTIONS_QUEUED_MAX) {
+    if (table->queued_count >= TRANSACTIONS_QUEUED_MAX && !request->urgent) {
         errno = ENOBUFS;
         return NULL;
     }
@@ -271,6 +272,10 @@ struct transaction *transaction_start(struct transaction_table *table,
     t->len = request->len;
     memcpy(t->bytes, request->bytes, request->len);
     timer_init(&t->timer, on_timer, t);
+    if (request->urgent) {
+        activate(t);
+        return t;
+    }
     TAILQ_INSERT_TAIL(&table->queued, t, link);
     table->queued_count++;
     activate_next(table);

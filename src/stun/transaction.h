@@ -54,6 +54,7 @@ struct transaction_request {
     struct addr to;   /* where to send it; unset: where the leg leads to */
     struct addr from; /* where the response must come from; unset: `to` */
     bool any_source;  /* take it from anywhere: who asks for that looks at result->from himself */
+    bool urgent;      /* sent at once, however many are outstanding; its owner has few of these */
     /* Whether a response's integrity is in order; those that are not are passed over (datagrams) or
      * end the transaction (streams). NULL: all are taken. */
     bool (*accept)(void *arg, const struct stun_message *response);

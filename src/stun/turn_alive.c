@@ -25,7 +25,8 @@
  *
  * Mobility (RFC 8016), where the server gives tickets: when the leg ends, the network changes, the
  * server is silent, or it does not know our address any more (437: the NAT has given us another
- * port), a Refresh with the ticket, on a new leg or on this one, takes the allocation along.
+ * port), a Refresh with the ticket, on a new leg or on this one, takes the allocation along;
+ * MOVES_MAX times in MOVES_WITHIN_US, then it is given up.
  */
 #include <string.h>
 
@@ -44,6 +45,8 @@
 #define PROBE_SLOW_US      SEC_US
 #define DEAD_MIN_US        (1500 * MS_US)
 #define MOVE_EVERY_US      (2 * SEC_US)
+#define MOVES_MAX          5
+#define MOVES_WITHIN_US    (10 * SEC_US)
 #define STUCK_STREAM_US    (60 * SEC_US)
 #define TRUST_DATA_US      (10 * SEC_US)
 #define DEAD_WITH_DATA_US  (5 * SEC_US)
@@ -106,8 +109,20 @@ static void moved(struct turn_allocation *a, struct turn_leg *leg)
     }
     a->heard = a->answered = turn_now(a);
     a->sent_unheard = a->probe_since = 0;
+    if (a->heard - a->moves_since >= MOVES_WITHIN_US) {
+        a->moves_since = a->heard;
+        a->moves = 0;
+    }
+    a->moves++;
     turn_peers_renew(a);
     log_info("event=turn-moved");
+}
+
+/* Whether it was moved so often lately that this does not help: a server that takes our ticket, and
+ * does not know us again a moment later. */
+static bool moves_in_vain(const struct turn_allocation *a)
+{
+    return a->moves >= MOVES_MAX && turn_now(a) - a->moves_since < MOVES_WITHIN_US;
 }
 
 static void on_refresh(struct turn_exchange *exchange, const struct stun_message *response,
@@ -117,7 +132,7 @@ bool turn_gone(struct turn_allocation *allocation, const struct turn_report *rep
 {
     struct turn_allocation *a = allocation;
 
-    if (a->ticket_len == 0) {
+    if (a->ticket_len == 0 || moves_in_vain(a)) {
         turn_end(a, report);
         return false;
     }
@@ -161,7 +176,7 @@ static void refresh_failed(struct turn_allocation *a, struct turn_leg *leg, bool
     /* Without an answer, or with one that may be another in a moment, or anybody's, there is time
      * until the lifetime is over. */
     if (report->code == 0 || report->code >= STUN_SERVER_ERROR || report->trouble == TURN_QUOTA ||
-        (report->code == STUN_BAD_REQUEST && !is_proven)) {
+        (!is_proven && (report->code == STUN_BAD_REQUEST || report->code == STUN_STALE_NONCE))) {
         a->refresh_due = turn_now(a) + TURN_REFRESH_AGAIN_S * SEC_US;
         turn_schedule(a);
         return;
@@ -217,7 +232,7 @@ bool turn_begin_move(struct turn_allocation *a)
 {
     if (a->moving->leg)
         return true;
-    if (a->ticket_len == 0 || a->state != TURN_UP)
+    if (a->ticket_len == 0 || a->state != TURN_UP || moves_in_vain(a))
         return false;
     a->move_next = turn_now(a) + MOVE_EVERY_US;
     return turn_leg_begin(a->moving);

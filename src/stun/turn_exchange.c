@@ -18,6 +18,9 @@
  * would lead us elsewhere. Nor does Pion say a code when it refuses a permission: that is its
  * policy (403).
  *
+ * A Refresh does not wait for other requests that are not answered: our life depends on it, and
+ * whether the server is there is asked by it.
+ *
  * Limits: TURN_STALE_MAX 438s in a row to one request; then the server is at fault. Exchanges are
  * as many as transactions are (transaction.h). They belong to their leg and go with it.
  */
@@ -212,6 +215,7 @@ static bool ask(struct turn_exchange *exchange)
     if (len < 0)
         return false;
     request.len = (size_t)len;
+    request.urgent = exchange->method == STUN_METHOD_REFRESH;
     exchange->transaction = transaction_start(exchange->leg->table, &request);
     return exchange->transaction != NULL;
 }

@@ -149,7 +149,9 @@ struct turn_allocation {
     bool silent;
     bool *gone; /* set true when it is freed */
     struct gap_watch gap;
-    uint64_t move_next; /* the next attempt to move may begin */
+    uint64_t move_next;   /* the next attempt to move may begin */
+    uint64_t moves_since; /* when the first of the last moves was, */
+    unsigned moves;       /* and how many they are */
     uint64_t stale_nonces, stray, dropped;
     char software[64];
     /* Peers. */
