@@ -218,6 +218,7 @@ void turn_allocation_release(struct turn_allocation *allocation)
     asked = turn_ask_release(a);
     if (!asked)
         turn_exchanges_cancel(a->leg); /* what is not asked for now need not be given back */
+    turn_peers_detach(a);
     a->refresh = NULL;
     a->state = TURN_RELEASING;
     timer_set_in(a->loop, &a->timer, asked ? TURN_RELEASE_MS * MS_US : 0);

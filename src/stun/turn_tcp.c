@@ -186,7 +186,7 @@ static bool open_data(struct turn_tcp *tcp)
     if (!options.tls_name)
         options.tls_name = a->to.server.host;
     options.pipe.local.port = 0;
-    if (leg_addrs(a->leg->leg, NULL, &options.address) != 0)
+    if (!a->leg->leg || leg_addrs(a->leg->leg, NULL, &options.address) != 0)
         return false;
     tcp->data.owner = a;
     tcp->data.table = transaction_table_new(tcp->loop, true, NULL, send_packet, tcp);
@@ -207,15 +207,18 @@ static void on_connect(struct turn_exchange *exchange, const struct stun_message
                        const struct turn_report *report)
 {
     struct turn_tcp *tcp = exchange->arg;
+    struct turn_allocation *a = tcp->allocation;
 
     tcp->connect = NULL;
-    if (report && report->trouble == TURN_MISMATCH)
-        turn_gone(tcp->allocation, report); /* fails this one too */
-    else if (report && turn_is_login_lost(report))
-        turn_end(tcp->allocation, report); /* likewise */
-    else if (report)
+    if (report) {
         fail(tcp, report);
-    else if (stun_read_u32(stun_find(response, STUN_ATTR_CONNECTION_ID), &tcp->connection) != 0)
+        if (report->trouble == TURN_MISMATCH)
+            turn_gone(a, report);
+        else if (turn_is_login_lost(report))
+            turn_end(a, report);
+        return;
+    }
+    if (stun_read_u32(stun_find(response, STUN_ATTR_CONNECTION_ID), &tcp->connection) != 0)
         fail_with(tcp, TURN_NOT_TURN, "the server gave no number for it");
     else if (!open_data(tcp))
         fail_with(tcp, TURN_NO_MEMORY, "out of memory or descriptors");
@@ -254,7 +257,7 @@ struct turn_tcp *turn_tcp_connect(struct turn_allocation *allocation, const stru
     if (!tcp)
         return NULL;
     tcp->peer = *peer;
-    if (allocation->state != TURN_UP || !allocation->request.tcp)
+    if (allocation->state != TURN_UP || !allocation->leg->up || !allocation->request.tcp)
         fail_with(tcp, TURN_LOST, "there is no TCP allocation");
     else if (!turn_exchange_start(allocation->leg, &what, &tcp->connect))
         fail_with(tcp, TURN_NO_MEMORY, "out of memory");

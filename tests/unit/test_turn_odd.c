@@ -3,6 +3,7 @@
  * are hostile: forged packets, attributes that servers choke on, logins that run out, redirections
  * to where nobody should go, connections that a NAT has forgotten. */
 #include "stun/channel.h"
+#include "stun/turn_tcp.h"
 #include "turn_client.h"
 
 static struct addr peer_of(const char *text)
@@ -565,6 +566,84 @@ static void released_early(void **state)
     }
 }
 
+static void told_nothing(void *arg, struct pipe *pipe, struct slice *surplus,
+                         const struct turn_report *report)
+{
+    (void)surplus;
+    assert_null(pipe);
+    assert_int_not_equal(report->trouble, TURN_FINE);
+    ++*(int *)arg;
+}
+
+/* One that is up. */
+static struct turn_allocation *early_allocation(struct early *early,
+                                                const struct turn_request *request,
+                                                enum server_transport transport)
+{
+    static const struct turn_allocation_events events = {.up = early_up, .end = early_end};
+    struct turn_server server = world_server(&world, 0, transport);
+    struct turn_allocation *a = turn_allocation_open(world.loop, &server, request, &events, early);
+
+    run_for(SEC_US);
+    assert_int_equal(early->ups, 1);
+    return a;
+}
+
+/* What is asked of an allocation that is being released does no harm. */
+static void forgotten_while_released(void **state)
+{
+    (void)state;
+    struct addr peer = peer_of("192.0.2.7:7");
+    struct early early = {0};
+    struct turn_allocation *a;
+
+    world_init(&world, 1);
+    a = early_allocation(&early, &plain, SERVER_UDP);
+    turn_allocation_permit(a, &peer);
+    turn_allocation_release(a);
+    turn_allocation_forget(a, &peer);
+    turn_allocation_permit(a, &peer);
+    run_for(SEC_US);
+    assert_int_equal(early.ends, 1);
+    assert_int_equal(world_alive(&world), 0);
+    world_free(&world);
+}
+
+/* TCP with peers fails, and is told so, when the allocation goes elsewhere meanwhile, or has no
+ * connection for the moment; which does not end the allocation. */
+static void tcp_between_connections(void **state)
+{
+    (void)state;
+    const struct turn_request request = {.tcp = true, .mobility = true};
+    struct addr peer = peer_of("192.0.2.7:7");
+    struct early early = {0};
+    struct turn_allocation *a;
+    int told = 0;
+
+    world_init(&world, 1);
+    world.mobility = true;
+    a = early_allocation(&early, &request, SERVER_TCP);
+    /* The server does not know us for a moment, and the ticket helps. */
+    world_script(&world, STUN_METHOD_CONNECT, STUN_ALLOCATION_MISMATCH, 1);
+    turn_tcp_connect(a, &peer, told_nothing, &told);
+    run_for(SEC_US);
+    assert_int_equal(told, 1);
+    assert_int_equal(early.ends, 0);
+    /* The connection is lost, and another is being made. */
+    for (int i = 0; i < WORLD_CLIENTS; i++)
+        if (world.clients[i].pipe)
+            pipe_abort(world.clients[i].pipe, -ECONNRESET);
+    while (turn_allocation_addrs(a, NULL, NULL) == 0)
+        loop_turn(world.loop, MS_US);
+    turn_tcp_connect(a, &peer, told_nothing, &told);
+    turn_tcp_answer(a, 7, told_nothing, &told);
+    run_for(SEC_US);
+    assert_int_equal(told, 3);
+    assert_int_equal(early.ends, 0);
+    turn_allocation_close(a);
+    world_free(&world);
+}
+
 /* --- Order --- */
 
 /* A leg that is full lets messages wait; smaller ones behind them do not overtake. */
@@ -615,6 +694,70 @@ static void order(void **state)
     world_free(&world);
 }
 
+/* --- Floods --- */
+
+/* A server that answers no CreatePermission keeps nobody from asking whether it is there. */
+static void unanswered_permissions(void **state)
+{
+    (void)state;
+    struct addr peer = peer_of("192.0.2.7:7");
+    struct client a;
+
+    world_init(&world, 1);
+    client_up(&a, SERVER_UDP, &plain);
+    world.chokes_on = STUN_ATTR_XOR_PEER_ADDRESS;
+    for (int i = 0; i < 100; i++) {
+        peer.ip.bytes[3] = (uint8_t)i;
+        turn_pipe_accept_peer(a.r.pipe, &peer);
+    }
+    for (int i = 0; i < 1200; i++) {
+        run_for(100 * MS_US);
+        assert_false(is_silent(&a));
+    }
+    assert_int_equal(a.moves + a.nones, 0);
+    client_close(&a);
+    world_free(&world);
+}
+
+/* One that says again and again that it does not know us, though it takes our ticket, is not asked
+ * as fast as it answers. */
+static void tickets_in_vain(void **state)
+{
+    (void)state;
+    const struct turn_request request = {.mobility = true};
+    struct addr peer = peer_of("192.0.2.7:7");
+    struct client a;
+
+    world_init(&world, 1);
+    world.mobility = true;
+    client_up(&a, SERVER_UDP, &request);
+    world_script(&world, STUN_METHOD_CREATE_PERMISSION, STUN_ALLOCATION_MISMATCH, 1000000);
+    turn_pipe_accept_peer(a.r.pipe, &peer);
+    run_for(60 * SEC_US);
+    assert_true(a.moves > 0);
+    assert_true(world.requests[STUN_METHOD_REFRESH] < 60);
+    assert_true(world.allocations < 10);
+    client_close(&a);
+    world_free(&world);
+}
+
+/* A 438 is not signed: as many as somebody likes do not end an allocation that works. */
+static void stale_again_and_again(void **state)
+{
+    (void)state;
+    struct addr peer = peer_of("192.0.2.7:7");
+    struct client a;
+
+    world_init(&world, 1);
+    client_talks(&a, SERVER_UDP, &plain, &peer);
+    world_script(&world, STUN_METHOD_REFRESH, STUN_STALE_NONCE, 9);
+    run_for(30 * SEC_US);
+    assert_int_equal(a.moves + a.nones, 0);
+    assert_int_equal(world_alive(&world), 1);
+    client_close(&a);
+    world_free(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -632,7 +775,12 @@ int main(void)
         cmocka_unit_test(forgotten_connection),
         cmocka_unit_test(outage),
         cmocka_unit_test(released_early),
+        cmocka_unit_test(forgotten_while_released),
+        cmocka_unit_test(tcp_between_connections),
         cmocka_unit_test(order),
+        cmocka_unit_test(unanswered_permissions),
+        cmocka_unit_test(tickets_in_vain),
+        cmocka_unit_test(stale_again_and_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
