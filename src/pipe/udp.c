@@ -10,10 +10,11 @@
  * last may be shorter), are given to the system as one with the size they are to be cut into
  * (UDP_SEGMENT), GROUP_MESSAGES and GROUP_BYTES at most; so they pass through it once, and a device
  * that can cut them does. Where it cannot, the system says so, and the same messages go out one by
- * one: EIO (no checksums by the device, IPsec) ends groups on this socket; EINVAL and EMSGSIZE (too
- * large for the path in one piece) only those of messages of that size. A system that does not know
- * the option would send one large datagram instead, so it is asked first. Datagrams that come so
- * (UDP_GRO) are one receive. options->no_offload switches both off.
+ * one, if the first of them goes: EIO (no checksums by the device, IPsec) ends groups on this
+ * socket; EINVAL and EMSGSIZE (too large for the path in one piece) only those of messages of that
+ * size. A system that does not know the option would send one large datagram instead, so it is
+ * asked first. Datagrams that come so (UDP_GRO) are one receive. options->no_offload switches both
+ * off.
  *
  * Errors: ICMP errors that the kernel reports on connected sockets, and lack of buffers, are not
  * the end of a pipe. A send that fails so is tried send_retries times more, RETRY_MS apart where
@@ -225,9 +226,9 @@ static void tell_size(struct msghdr *header, union group_control *control, size_
     memcpy(CMSG_DATA(c), &value, sizeof(value));
 }
 
-/* Sends from the front of the queue. How many messages went out, or a negative error of the first
- * ones: then *group says how many they are. */
-static int send_batch(struct udp_pipe *udp, uint32_t *group)
+/* Sends from the front of the queue, `most` messages at most. How many went out, or a negative
+ * error of the first ones: then *group says how many they are. */
+static int send_batch(struct udp_pipe *udp, uint32_t most, uint32_t *group)
 {
     struct mmsghdr headers[SEND_BATCH];
     struct iovec iov[SEND_PARTS];
@@ -237,10 +238,10 @@ static int send_batch(struct udp_pipe *udp, uint32_t *group)
     uint32_t parts = 0;
     int n;
 
-    for (; count < SEND_BATCH && parts < udp->count && parts < SEND_PARTS; count++) {
+    for (; count < SEND_BATCH && parts < udp->count && parts < most; count++) {
         const struct outgoing *out = queue_at(udp, parts);
         struct msghdr *header = &headers[count].msg_hdr;
-        uint32_t size = group_size(udp, parts, SEND_PARTS - parts);
+        uint32_t size = group_size(udp, parts, most - parts);
 
         *header = (struct msghdr){.msg_iov = &iov[parts], .msg_iovlen = size};
         header->msg_namelen = destination(udp, &out->to, &names[count]);
@@ -264,20 +265,21 @@ static int send_batch(struct udp_pipe *udp, uint32_t *group)
     return (int)parts;
 }
 
-/* A group was refused. True if that was because it is one: from now on what is like it goes out one
- * by one. */
-static bool is_group_refused(struct udp_pipe *udp, int error)
+/* Whether the system refuses what it is given as a group so. */
+static bool is_group_error(int error)
 {
-    size_t size = queue_at(udp, 0)->data.len;
+    return error == EIO || error == EINVAL || error == EMSGSIZE || error == EOPNOTSUPP;
+}
 
-    if (error != EIO && error != EINVAL && error != EMSGSIZE && error != EOPNOTSUPP)
-        return false;
+/* A group was refused whose first message, of this size, goes by itself: from now on what is like
+ * it goes out one by one. */
+static void group_refused(struct udp_pipe *udp, int error, size_t size)
+{
     udp->group_max = error == EINVAL || error == EMSGSIZE ? size - 1 : 0;
     if (udp->group_max < GROUP_LEAST)
         udp->group_max = 0;
     log_debug("event=udp-group-refused error=\"%s\" size=%zu group_max=%zu", strerror(error), size,
               udp->group_max);
-    return true;
 }
 
 /* What to do about a failed send of the first message: true when sending may go on at once. */
@@ -309,11 +311,16 @@ static void udp_flush(struct udp_pipe *udp)
     uint32_t before = udp->count;
 
     while (udp->count > 0 && udp->writable && !timer_is_set(&udp->retry)) {
+        size_t size = queue_at(udp, 0)->data.len;
         uint32_t group;
-        int n = send_batch(udp, &group);
+        int n = send_batch(udp, SEND_PARTS, &group), error = -n;
 
-        if (n < 0 && group > 1 && is_group_refused(udp, -n))
-            continue;
+        /* It may be the message, or where it goes to: one is tried alone. */
+        if (n < 0 && group > 1 && is_group_error(error)) {
+            n = send_batch(udp, 1, &group);
+            if (n > 0)
+                group_refused(udp, error, size);
+        }
         if (n < 0 && !send_failed(udp, -n))
             break;
         while (n-- > 0)

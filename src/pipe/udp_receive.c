@@ -114,7 +114,8 @@ static size_t segment_bytes(struct msghdr *header)
     int size = 0;
 
     for (struct cmsghdr *c = CMSG_FIRSTHDR(header); c; c = CMSG_NXTHDR(header, c))
-        if (c->cmsg_level == SOL_UDP && c->cmsg_type == UDP_GRO)
+        if (c->cmsg_level == SOL_UDP && c->cmsg_type == UDP_GRO &&
+            c->cmsg_len >= CMSG_LEN(sizeof(size)))
             memcpy(&size, CMSG_DATA(c), sizeof(size));
     return size > 0 ? (size_t)size : 0;
 }

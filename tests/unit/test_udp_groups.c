@@ -341,6 +341,34 @@ static void what_is_refused_goes_one_by_one(void **state)
     }
 }
 
+/* Messages that the system refuses in any case, here to port 0, are no reason to send others one by
+ * one. */
+static void bad_destinations_do_not_end_groups(void **state)
+{
+    (void)state;
+    if (!is_known())
+        skip();
+    struct loop *loop = loop_new();
+    struct heard client;
+    struct addr at, nowhere = addr_loopback(AF_INET, 0), mine = nowhere;
+    int fd = plain_socket(AF_INET, &at, 1);
+
+    hear(&client, udp_listen(loop, &mine, NULL));
+    for (size_t i = 0; i < 4; i++)
+        write_message(client.pipe, &at, i, 400);
+    for (size_t i = 4; i < 8; i++)
+        write_message(client.pipe, &nowhere, i, 400);
+    for (size_t i = 8; i < 12; i++)
+        write_message(client.pipe, &at, i, 400);
+    RUN_UNTIL(loop, pipe_queued(client.pipe) == 0);
+    expect(fd, 0, 1600, 400);
+    expect(fd, 8, 1600, 400);
+    assert_int_equal(udp_dropped(client.pipe), 4);
+    assert_int_equal(udp_group_max(client.pipe), UDP_MESSAGE_MAX);
+    close(fd);
+    finish(loop, &client, NULL);
+}
+
 /* --- What the system hands over as one --- */
 
 static void one_block_is_cut_into_messages(void **state)
@@ -464,6 +492,7 @@ int main(void)
         cmocka_unit_test(like_messages_to_one_are_sent_as_one),
         cmocka_unit_test(switched_off_each_goes_by_itself),
         cmocka_unit_test(what_is_refused_goes_one_by_one),
+        cmocka_unit_test(bad_destinations_do_not_end_groups),
         cmocka_unit_test(one_block_is_cut_into_messages),
         cmocka_unit_test(a_pause_holds_what_is_not_cut_yet),
         cmocka_unit_test(switched_off_nothing_comes_together),
