@@ -575,6 +575,7 @@ static void skip_gap(struct trace *trace, struct flow *flow, int side,
 static void trace_tcp(struct trace *trace, const struct packet *p, struct trace_event *event)
 {
     struct flow *flow = tables_flow(&trace->tables, PACKET_TCP, &p->from, &p->to, true);
+    size_t before;
     int side;
 
     if (!flow) {
@@ -582,19 +583,20 @@ static void trace_tcp(struct trace *trace, const struct packet *p, struct trace_
         return;
     }
     side = flow_side(flow, &p->from);
+    before = flow_held(flow);
     if (p->flags & PACKET_SYN) {
         if (!(p->flags & PACKET_ACK) && flow->half[side].next != p->seq + 1)
             flow_reset(flow);
         if (!flow->half[side].started || flow->half[side].next != p->seq + 1)
             reassembly_start(&flow->half[side], p->seq + 1);
+    } else if (p->len > 0) {
+        if (!reassembly_add(&flow->half[side], p->seq, p->data, p->len))
+            skip_gap(trace, flow, side, event);
+        drain(trace, flow, side, event);
+        if (reassembly_is_full(&flow->half[side]))
+            skip_gap(trace, flow, side, event);
     }
-    if (p->len == 0 || (p->flags & PACKET_SYN))
-        return;
-    if (!reassembly_add(&flow->half[side], p->seq, p->data, p->len))
-        skip_gap(trace, flow, side, event);
-    drain(trace, flow, side, event);
-    if (reassembly_is_full(&flow->half[side]))
-        skip_gap(trace, flow, side, event);
+    tables_hold(&trace->tables, flow, before);
 }
 
 /* --- ICMP --- */

@@ -13,7 +13,8 @@
 #define TRACE_FLOWS_MAX        4096 /* pairs of addresses; the one silent for longest gives way */
 #define TRACE_TRANSACTIONS_MAX 8192 /* the oldest gives way */
 #define TRACE_CHANNELS_MAX     4096
-#define TRACE_RELAYS_MAX       1024 /* relayed addresses */
+#define TRACE_RELAYS_MAX       1024               /* relayed addresses */
+#define TRACE_HELD_MAX         ((size_t)64 << 20) /* bytes of TCP that wait for earlier ones */
 #define TRACE_TEXT_MAX         256
 #define TRACE_METHODS_MAX      16
 #define TRACE_ERRORS_MAX       16

@@ -9,6 +9,7 @@
 #define FLOW_BUCKETS        4096
 #define FLOW_CHANNELS_MAX   1024
 #define TRANSACTION_BUCKETS 8192
+#define RELAY_SLOTS         4096 /* a multiple of TRACE_RELAYS_MAX, so that most are empty */
 
 /* What is spoken on a TCP connection. */
 enum flow_mode { FLOW_UNDECIDED, FLOW_STUN, FLOW_TLS, FLOW_DATA };
@@ -20,10 +21,10 @@ struct flow_channel {
 
 /* Two addresses that exchange packets. */
 struct flow {
-    struct flow *next; /* in its bucket */
+    struct flow *next;          /* in its bucket */
+    struct flow *newer, *older; /* by when they were used last */
     enum packet_protocol protocol;
     struct addr a, b;
-    uint64_t used; /* when, by the clock of packets */
     bool is_stun;
     enum flow_mode mode;
     bool said_cipher[2]; /* ChangeCipherSpec, by a, by b */
@@ -48,13 +49,14 @@ struct trace_transaction {
 };
 
 struct trace_tables {
-    uint64_t clock;
     struct flow *flows[FLOW_BUCKETS];
+    struct flow *newest, *oldest;
     size_t flow_count;
+    size_t held; /* bytes of TCP that wait in all flows: flow_held() */
     struct trace_transaction *buckets[TRANSACTION_BUCKETS];
     struct trace_transaction transactions[TRACE_TRANSACTIONS_MAX];
     size_t next_transaction;
-    struct addr relays[TRACE_RELAYS_MAX];
+    struct addr relays[RELAY_SLOTS]; /* from the slot that its hash names on; not set: none */
     size_t relay_count;
 };
 
@@ -62,6 +64,11 @@ void tables_clear(struct trace_tables *tables);
 /* The flow between two addresses. NULL: there is none (make: no memory). */
 struct flow *tables_flow(struct trace_tables *tables, enum packet_protocol protocol,
                          const struct addr *from, const struct addr *to, bool make);
+/* Bytes that a flow keeps of what came by TCP. */
+size_t flow_held(const struct flow *flow);
+/* What a flow holds has changed from `before`; the flows that were used least lately are forgotten
+ * while all hold more than TRACE_HELD_MAX. */
+void tables_hold(struct trace_tables *tables, const struct flow *flow, size_t before);
 /* Which half a sender is: 0 for a, 1 for b. */
 int flow_side(const struct flow *flow, const struct addr *from);
 void flow_reset(struct flow *flow); /* a new connection between the same addresses */

@@ -2,9 +2,10 @@
 /*
  * Theory of operation
  *
- * What a trace remembers: flows and transactions in hash tables, relayed addresses in a list. All
- * are bounded; the flow that was used least lately and the oldest transaction give way. Hashes have
- * no secret seed: a capture made to fill one bucket makes its own reading slow, and no more.
+ * What a trace remembers: flows, transactions and relayed addresses, in hash tables. All are
+ * bounded; the flow that was used least lately, the first of a list, and the oldest transaction
+ * give way, also when what flows hold of TCP connections is too much together. Hashes have no
+ * secret seed: a capture made to fill one bucket makes its own reading slow, and no more.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -42,20 +43,48 @@ void tables_clear(struct trace_tables *tables)
     }
 }
 
+static void list_remove(struct trace_tables *tables, struct flow *flow)
+{
+    *(flow->newer ? &flow->newer->older : &tables->newest) = flow->older;
+    *(flow->older ? &flow->older->newer : &tables->oldest) = flow->newer;
+    flow->newer = flow->older = NULL;
+}
+
+static void list_add(struct trace_tables *tables, struct flow *flow)
+{
+    flow->older = tables->newest;
+    *(tables->newest ? &tables->newest->newer : &tables->oldest) = flow;
+    tables->newest = flow;
+}
+
 static void drop_oldest(struct trace_tables *tables)
 {
-    struct flow **oldest = NULL, *flow;
+    struct flow *flow = tables->oldest, **at;
 
-    for (size_t i = 0; i < FLOW_BUCKETS; i++)
-        for (struct flow **at = &tables->flows[i]; *at; at = &(*at)->next)
-            if (!oldest || (*at)->used < (*oldest)->used)
-                oldest = at;
-    if (!oldest)
-        return;
-    flow = *oldest;
-    *oldest = flow->next;
-    flow_free(flow);
+    for (at = &tables->flows[flow_bucket(flow->protocol, &flow->a, &flow->b)]; *at != flow;
+         at = &(*at)->next)
+        ;
+    *at = flow->next;
+    list_remove(tables, flow);
+    tables->held -= flow_held(flow);
     tables->flow_count--;
+    flow_free(flow);
+}
+
+size_t flow_held(const struct flow *flow)
+{
+    size_t held = 0;
+
+    for (int side = 0; side < 2; side++)
+        held += flow->half[side].cap + flow->half[side].ahead_bytes;
+    return held;
+}
+
+void tables_hold(struct trace_tables *tables, const struct flow *flow, size_t before)
+{
+    tables->held = tables->held - before + flow_held(flow);
+    while (tables->held > TRACE_HELD_MAX && tables->oldest != flow)
+        drop_oldest(tables);
 }
 
 struct flow *tables_flow(struct trace_tables *tables, enum packet_protocol protocol,
@@ -81,9 +110,11 @@ struct flow *tables_flow(struct trace_tables *tables, enum packet_protocol proto
         flow->next = tables->flows[bucket];
         tables->flows[bucket] = flow;
         tables->flow_count++;
+        list_add(tables, flow);
+    } else if (flow && flow != tables->newest) {
+        list_remove(tables, flow);
+        list_add(tables, flow);
     }
-    if (flow)
-        flow->used = tables->clock++;
     return flow;
 }
 
@@ -170,16 +201,28 @@ struct trace_transaction *tables_add(struct trace_tables *tables, const struct s
 
 /* --- Relayed addresses --- */
 
+/* Where it is, or could be put. */
+static size_t relay_slot(const struct trace_tables *tables, const struct addr *addr)
+{
+    size_t slot = addr_hash(addr, 2) % RELAY_SLOTS;
+
+    while (addr_is_set(&tables->relays[slot]) && !addr_equal(&tables->relays[slot], addr))
+        slot = (slot + 1) % RELAY_SLOTS;
+    return slot;
+}
+
 bool tables_is_relay(const struct trace_tables *tables, const struct addr *addr)
 {
-    for (size_t i = 0; i < tables->relay_count; i++)
-        if (addr_equal(&tables->relays[i], addr))
-            return true;
-    return false;
+    return tables->relay_count > 0 && addr_is_set(&tables->relays[relay_slot(tables, addr)]);
 }
 
 void tables_add_relay(struct trace_tables *tables, const struct addr *relay)
 {
-    if (tables->relay_count < TRACE_RELAYS_MAX && !tables_is_relay(tables, relay))
-        tables->relays[tables->relay_count++] = *relay;
+    size_t slot = relay_slot(tables, relay);
+
+    if (!addr_is_set(relay) || addr_is_set(&tables->relays[slot]) ||
+        tables->relay_count == TRACE_RELAYS_MAX)
+        return;
+    tables->relays[slot] = *relay;
+    tables->relay_count++;
 }

@@ -789,6 +789,94 @@ static void records_in_words(void **state)
                         "DTLS: alert: unknown authority");
 }
 
+/* Counts what is told of ChannelData and of gaps. */
+static void on_count(void *arg, const struct trace_event *event)
+{
+    size_t *kinds = arg;
+
+    kinds[event->kind]++;
+}
+
+static const char *many(size_t i, char text[32])
+{
+    snprintf(text, 32, "10.%zu.%zu.%zu:5000", 1 + i / 65536, i / 256 % 256, i % 256);
+    return text;
+}
+
+/* Of more flows than are kept, the one that was silent for longest is forgotten. */
+static void more_flows_than_are_kept(void **state)
+{
+    (void)state;
+    size_t kinds[TRACE_KINDS] = {0}, len;
+    struct trace *trace = trace_new(&(struct trace_options){.event = on_count, .arg = kinds});
+    char from[32];
+    uint8_t m[256];
+
+    len = build(m, STUN_METHOD_BINDING, STUN_REQUEST, 1, 0, NULL, 0);
+    for (size_t i = 0; i < TRACE_FLOWS_MAX; i++)
+        udp(trace, 1, many(i, from), "10.0.0.2:9", m, len);
+    udp(trace, 1, many(0, from), "10.0.0.2:9", "\x40\x01\0\4abcd", 8);
+    assert_int_equal(kinds[TRACE_CHANNEL], 1);
+    udp(trace, 1, many(TRACE_FLOWS_MAX, from), "10.0.0.2:9", m, len); /* the second one goes */
+    udp(trace, 1, many(0, from), "10.0.0.2:9", "?", 1);
+    udp(trace, 1, many(2, from), "10.0.0.2:9", "?", 1);
+    assert_int_equal(kinds[TRACE_STRANGE], 2);
+    udp(trace, 1, many(1, from), "10.0.0.2:9", "?", 1);
+    assert_int_equal(kinds[TRACE_STRANGE], 2);
+    assert_int_equal(trace_summary(trace)->foreign, 1);
+    trace_free(trace);
+}
+
+/* Connections with gaps, of which each is allowed to hold more than its share of the whole. */
+static void gaps_without_end(void **state)
+{
+    (void)state;
+    enum { PART = 32768, PARTS = REASSEMBLY_AHEAD_BYTES / PART, FLOWS = 1000 };
+    static uint8_t part[PART];
+    size_t kinds[TRACE_KINDS] = {0}, len;
+    struct trace *trace = trace_new(&(struct trace_options){.event = on_count, .arg = kinds});
+    char from[32];
+    uint8_t m[256];
+
+    len = build(m, STUN_METHOD_BINDING, STUN_REQUEST, 1, 0, NULL, 0);
+    for (size_t i = 0; i < FLOWS; i++) {
+        tcp(trace, many(i, from), server, 0, PACKET_ACK, m, len);
+        for (uint32_t k = 0; k < PARTS; k++)
+            tcp(trace, from, server, 1000 + k * PART, PACKET_ACK, part, PART);
+    }
+    assert_int_equal(kinds[TRACE_GAP], 0);
+    trace_end(trace);
+    assert_in_range(kinds[TRACE_GAP], 100, TRACE_HELD_MAX / REASSEMBLY_AHEAD_BYTES);
+    trace_free(trace);
+}
+
+/* As many relayed addresses as are kept, all known; one more is not. */
+static void many_relayed_addresses(void **state)
+{
+    (void)state;
+    size_t kinds[TRACE_KINDS] = {0}, len;
+    struct trace *trace = trace_new(&(struct trace_options){.event = on_count, .arg = kinds});
+    char at[32];
+    uint8_t m[256];
+
+    for (size_t i = 0; i <= TRACE_RELAYS_MAX; i++) {
+        const uint8_t id[] = {(uint8_t)(i >> 8), (uint8_t)i};
+
+        len = build(m, STUN_METHOD_ALLOCATE, STUN_REQUEST, 1, 0, NULL, 0);
+        memcpy(m + 8, id, sizeof(id));
+        udp(trace, 1, client, server, m, len);
+        len = build(m, STUN_METHOD_ALLOCATE, STUN_SUCCESS, 1, STUN_ATTR_XOR_RELAYED_ADDRESS,
+                    many(i, at), 0);
+        memcpy(m + 8, id, sizeof(id));
+        udp(trace, 1, server, client, m, len);
+    }
+    assert_int_equal(trace_summary(trace)->relays, TRACE_RELAYS_MAX);
+    for (size_t i = 0; i <= TRACE_RELAYS_MAX; i++)
+        udp(trace, 1, many(i, at), peer, "x", 1);
+    assert_int_equal(kinds[TRACE_RELAYED], TRACE_RELAYS_MAX);
+    trace_free(trace);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -799,7 +887,8 @@ int main(void)
         cmocka_unit_test(tcp_in_disorder),    cmocka_unit_test(a_session_over_udp),
         cmocka_unit_test(a_session_over_tcp), cmocka_unit_test(a_gap_and_a_data_connection),
         cmocka_unit_test(segments),           cmocka_unit_test(keys_are_found),
-        cmocka_unit_test(records_in_words),
+        cmocka_unit_test(records_in_words),   cmocka_unit_test(more_flows_than_are_kept),
+        cmocka_unit_test(gaps_without_end),   cmocka_unit_test(many_relayed_addresses),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
