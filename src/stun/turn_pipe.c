@@ -373,6 +373,14 @@ static void on_data(struct turn_servers *servers, const struct slice *data, cons
 
 /* --- What the servers tell --- */
 
+/* The leg is another, or there is none: whoever waited for room in the old one is told that there
+ * is some, since nobody else will. */
+static void told_room(struct turn_pipe *turn)
+{
+    if (!(turn->base.flags & PIPE_IS_CLOSING) && turn_room(&turn->base) > 0)
+        pipe_has_room(&turn->base);
+}
+
 static void on_use(struct turn_servers *servers, struct turn_allocation *allocation, void *arg)
 {
     struct turn_pipe *turn = arg;
@@ -385,10 +393,13 @@ static void on_use(struct turn_servers *servers, struct turn_allocation *allocat
     }
     if (turn->base.flags & PIPE_IS_CLOSING)
         return;
-    if (first)
+    if (first) {
         pipe_now_up(&turn->base);
-    else if (turn->events.moved)
+        return;
+    }
+    if (turn->events.moved)
         turn->events.moved(&turn->base, turn->arg);
+    told_room(turn);
 }
 
 static void on_moved(struct turn_servers *servers, void *arg)
@@ -399,8 +410,9 @@ static void on_moved(struct turn_servers *servers, void *arg)
     if (turn->base.flags & PIPE_IS_CLOSING)
         return;
     flush(turn);
-    if (turn->events.moved)
+    if (turn->events.moved && !(turn->base.flags & PIPE_IS_CLOSING))
         turn->events.moved(&turn->base, turn->arg);
+    told_room(turn);
 }
 
 static void on_none(struct turn_servers *servers, void *arg)
@@ -412,6 +424,7 @@ static void on_none(struct turn_servers *servers, void *arg)
         turn->peers[i].state = PEER_ASKING;
     if (turn->events.none && !(turn->base.flags & PIPE_IS_CLOSING))
         turn->events.none(&turn->base, turn->arg);
+    told_room(turn);
 }
 
 static void on_trouble(struct turn_servers *servers, size_t server,

@@ -491,6 +491,45 @@ static void fail_over(void **state)
     }
 }
 
+/* Who waits for room hears of it when the connection that had none is replaced, or the server
+ * is. */
+static void room_elsewhere(void **state)
+{
+    (void)state;
+
+    for (int mobility = 0; mobility < 2; mobility++) {
+        const struct turn_request request = {.mobility = mobility};
+        struct client a;
+        struct addr peer;
+
+        world_init(&world, 14);
+        world.mobility = mobility;
+        client_up(&a, SERVER_TCP, &request);
+        addr_parse("192.0.2.7:7", &peer);
+        turn_pipe_accept_peer(a.r.pipe, &peer);
+        run_for(SEC_US);
+        world_hold(&world, true);
+        for (int i = 0; pipe_room(a.r.pipe) > 0; i++) {
+            struct slice slice = slice_copy((uint8_t[1000]){0}, 1000);
+
+            pipe_write_to(a.r.pipe, &slice, &peer);
+            assert_true(i < 10000);
+        }
+        a.r.rooms = 0;
+        world_hold(&world, false);
+        for (int i = 0; i < WORLD_CLIENTS; i++)
+            if (world.clients[i].pipe)
+                pipe_abort(world.clients[i].pipe, -ECONNRESET);
+        run_for(5 * SEC_US);
+        assert_true(a.moves > 0);
+        assert_int_equal(a.nones, !mobility);
+        assert_true(pipe_room(a.r.pipe) > 0);
+        assert_true(a.r.rooms > 0);
+        client_close(&a);
+        world_free(&world);
+    }
+}
+
 /* --- Limits --- */
 
 /* More peers than there are permissions and channels; and messages for a peer that is not granted
@@ -602,6 +641,7 @@ int main(void)
         cmocka_unit_test(split_streams),
         cmocka_unit_test(flushed),
         cmocka_unit_test(fail_over),
+        cmocka_unit_test(room_elsewhere),
         cmocka_unit_test(limits),
         cmocka_unit_test(forgotten_peers),
         cmocka_unit_test(ends),
