@@ -3,8 +3,10 @@
  * Theory of operation: an allocation in virtual time whose server says what the input says. The
  * input is a list of frames, each a byte of what to do, a byte of length, and so many bytes: they
  * arrive as they are, or with the id and method of the client's last request, so that they are its
- * answer. Between them time passes, and the client speaks to a peer.
+ * answer. Between them time passes, the client speaks to a peer and changes its mind, and the
+ * server closes connections; it speaks by the one that the client has opened last.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,9 +15,12 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+#define CONNECTIONS_MAX 8
+
 struct side {
     struct loop *loop;
-    struct pipe *pipe; /* the server's end; NULL: none */
+    struct pipe *pipes[CONNECTIONS_MAX]; /* the server's ends, the last is the one it uses */
+    size_t count;
     uint8_t last[STUN_HEADER_BYTES];
     bool has_last, ended;
 };
@@ -25,9 +30,9 @@ static void on_message(struct pipe *pipe, const struct slice *data, const struct
 {
     struct side *side = arg;
 
-    (void)pipe;
     (void)from;
-    if (data->len < STUN_HEADER_BYTES || stun_kind(data->data[0]) != STUN_KIND_MESSAGE)
+    if (pipe != side->pipes[side->count - 1] || data->len < STUN_HEADER_BYTES ||
+        stun_kind(data->data[0]) != STUN_KIND_MESSAGE)
         return;
     memcpy(side->last, data->data, sizeof(side->last));
     side->has_last = true;
@@ -38,8 +43,12 @@ static void on_pipe_end(struct pipe *pipe, int why, void *arg)
     struct side *side = arg;
 
     (void)why;
-    if (side->pipe == pipe)
-        side->pipe = NULL;
+    for (size_t i = 0; i < side->count; i++) {
+        if (side->pipes[i] != pipe)
+            continue;
+        side->pipes[i] = side->pipes[side->count - 1];
+        side->count--;
+    }
 }
 
 static struct pipe *connect_pair(void *owner, const struct addr *to,
@@ -51,9 +60,10 @@ static struct pipe *connect_pair(void *owner, const struct addr *to,
     struct pipe *ends[2];
 
     (void)to;
-    if (side->pipe || pair_new(side->loop, &options, ends) != 0)
+    errno = EMFILE;
+    if (side->count == CONNECTIONS_MAX || pair_new(side->loop, &options, ends) != 0)
         return NULL;
-    side->pipe = ends[1];
+    side->pipes[side->count++] = ends[1];
     pipe_add_listener(ends[1], &events, side);
     pipe_up_soon(ends[0]);
     return ends[0];
@@ -93,11 +103,13 @@ static void pass(struct side *side, uint64_t us)
 static void server_says(struct side *side, unsigned what, const uint8_t *bytes, size_t len)
 {
     uint8_t frame[STUN_HEADER_BYTES + 256];
+    struct pipe *pipe;
 
-    if (!side->pipe)
+    if (side->count == 0)
         return;
+    pipe = side->pipes[side->count - 1];
     if (!(what & 1) || !side->has_last || len > 252) {
-        pipe_write_copy(side->pipe, bytes, len);
+        pipe_write_copy(pipe, bytes, len);
         return;
     }
     len -= len % 4;
@@ -107,7 +119,31 @@ static void server_says(struct side *side, unsigned what, const uint8_t *bytes, 
     frame[2] = 0;
     frame[3] = (uint8_t)len;
     memcpy(frame + STUN_HEADER_BYTES, bytes, len);
-    pipe_write_copy(side->pipe, frame, STUN_HEADER_BYTES + len);
+    pipe_write_copy(pipe, frame, STUN_HEADER_BYTES + len);
+}
+
+/* What the client does next; it may be the end of it, which is told later. */
+static void client_does(struct side *side, struct turn_allocation *allocation, unsigned what)
+{
+    struct addr peer;
+
+    addr_parse("192.0.2.7:7", &peer);
+    if (what & 4)
+        turn_allocation_permit(allocation, &peer);
+    if (what & 8)
+        turn_allocation_send(allocation, "hello", 5, &peer);
+    if (what & 16)
+        turn_tcp_connect(allocation, &peer, on_done, NULL);
+    if (!(what & 128))
+        return;
+    if (what & 8)
+        turn_allocation_release(allocation);
+    if (what & 4)
+        turn_allocation_check(allocation);
+    else
+        turn_allocation_forget(allocation, &peer);
+    if (what & 16)
+        turn_tcp_answer(allocation, 7, on_done, side);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -118,7 +154,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                  .leg = LEG_OPTIONS_DEFAULT};
     struct turn_request request = {0};
     struct turn_allocation *allocation;
-    struct addr peer;
 
     if (size == 0)
         return 0;
@@ -134,7 +169,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     allocation = turn_allocation_open(side.loop, &server, &request, &events, &side);
     if (!allocation)
         abort();
-    addr_parse("192.0.2.7:7", &peer);
     pass(&side, 1);
     for (size_t at = 1; at + 2 <= size && !side.ended;) {
         size_t len = data[at + 1];
@@ -143,19 +177,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             len = size - at - 2;
         server_says(&side, data[at], data + at + 2, len);
         pass(&side, 1);
-        if (!side.ended && data[at] & 4)
-            turn_allocation_permit(allocation, &peer);
-        if (!side.ended && data[at] & 8)
-            turn_allocation_send(allocation, "hello", 5, &peer);
-        if (!side.ended && data[at] & 16)
-            turn_tcp_connect(allocation, &peer, on_done, NULL);
+        if (data[at] & 64 && side.count > 0) {
+            pipe_abort(side.pipes[side.count - 1], -ECONNRESET);
+            if (data[at] & 32)
+                pass(&side, 1);
+        }
+        if (!side.ended)
+            client_does(&side, allocation, data[at]);
         pass(&side, data[at] & 32 ? 300 * SEC_US : 1);
         at += 2 + len;
     }
     if (!side.ended)
         turn_allocation_close(allocation);
-    if (side.pipe)
-        pipe_abort(side.pipe, -ECANCELED);
+    for (size_t i = 0; i < side.count; i++)
+        pipe_abort(side.pipes[i], -ECANCELED);
     pass(&side, SEC_US);
     loop_free(side.loop);
     return 0;
