@@ -155,7 +155,7 @@ const struct cli_verb cli_verbs[] = {
      "status: 0 if a relay can work, else 1.\n\n"
      "decode tells every STUN and TURN message in words: those of a capture (pcap, pcapng), of hex\n"
      "in any form, or live; which answers which, and after how long. FILE may be -, standard input.\n"
-     "Exit status: 0, or 1 if something in them is unknown or malformed.\n\n"
+     "Exit status: 0, or 1 if something in them is unknown, malformed or has a wrong integrity.\n\n"
      "listen asks a server for a relayed address, prints it, and takes the messages and files that\n"
      "send brings there, by a relayed address of its own: in order, and checked by their SHA-256.\n"
      "Who sends is not authenticated: the server lets in whoever comes from an address that --accept\n"

@@ -25,10 +25,16 @@ int turn_live(const char *interface, turn_live_cb *packet, void *arg);
 
 /* Prints what a trace tells: as text or, a line each, as JSON. */
 struct turn_print {
-    bool json, brief, plain;   /* plain: without times and addresses */
-    int64_t start_us;          /* of the first event; 0: none yet */
-    uint64_t unclear;          /* events with something unknown or malformed in them ... */
-    uint64_t unclear_first[8]; /* ... the numbers of the first */
+    bool json, brief, plain; /* plain: without times and addresses */
+    bool verifies;           /* integrities, with a password or a secret */
+    int64_t start_us;        /* of the first event; 0: none yet */
+    /* Events with something unknown or malformed in them, with an integrity that is wrong, and how
+     * many integrities were right. */
+    struct turn_print_count {
+        uint64_t count;
+        uint64_t first[8]; /* the numbers of the first */
+    } unclear, wrong;
+    uint64_t right;
 };
 void turn_print_event(void *print, const struct trace_event *event);
 void turn_print_summary(const struct turn_print *print, const struct trace_summary *summary);

@@ -310,8 +310,10 @@ static int decode_run(struct cli *cli, struct decode *d)
         cli_complain("%zu frames are of a link layer that is not known (LINKTYPE %u): Ethernet, "
                      "Linux cooked, loopback, PPP and raw IP are; tcpdump -y chooses one",
                      d->links, d->link);
-    return code == CLI_OK && (d->print.unclear > 0 || d->links > 0 || d->homeless > 0) ? CLI_FAILURE
-                                                                                       : code;
+    return code == CLI_OK && (d->print.unclear.count > 0 || d->print.wrong.count > 0 ||
+                              d->links > 0 || d->homeless > 0)
+               ? CLI_FAILURE
+               : code;
 }
 
 static int decode_options(struct cli *cli)
@@ -346,6 +348,7 @@ int turn_decode_run(struct cli *cli)
         goto out;
     if (secret_file != NULL && (secret = turn_read_secret("--secret-file", secret_file)) == NULL)
         goto out;
+    d.print.verifies = password != NULL || secret != NULL;
     d.trace = trace_new(&(struct trace_options){.event = turn_print_event,
                                                 .arg = &d.print,
                                                 .user = cli_value(cli, "user"),

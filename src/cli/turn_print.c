@@ -122,7 +122,8 @@ static void on_line(void *arg, const char *line)
     char text[160];
 
     if (lines->count++ > 0) {
-        if (!lines->print->brief || strstr(line, "MALFORMED") || strstr(line, "unknown"))
+        if (!lines->print->brief || strstr(line, "MALFORMED") || strstr(line, "unknown") ||
+            strstr(line, "WRONG"))
             printf("  %s\n", line);
         return;
     }
@@ -283,6 +284,29 @@ static bool print_json(const struct trace_event *event)
     return clear;
 }
 
+static void count_event(struct turn_print_count *count, uint64_t number)
+{
+    if (count->count < sizeof(count->first) / sizeof(*count->first))
+        count->first[count->count] = number;
+    count->count++;
+}
+
+static void count_integrities(struct turn_print *print, const struct trace_event *event)
+{
+    const enum stun_verdict verdicts[] = {
+        stun_check_integrity(event->message, event->key),
+        stun_check_integrity_sha256(event->message, event->key),
+    };
+    bool wrong = false;
+
+    for (int i = 0; i < 2; i++) {
+        print->right += verdicts[i] == STUN_VERDICT_GOOD;
+        wrong = wrong || verdicts[i] == STUN_VERDICT_WRONG;
+    }
+    if (wrong)
+        count_event(&print->wrong, event->number);
+}
+
 void turn_print_event(void *arg, const struct trace_event *event)
 {
     struct turn_print *print = arg;
@@ -291,18 +315,17 @@ void turn_print_event(void *arg, const struct trace_event *event)
     if (print->start_us == 0)
         print->start_us = event->time_us;
     clear = print->json ? print_json(event) : print_text(print, event);
-    if (clear)
-        return;
-    if (print->unclear < sizeof(print->unclear_first) / sizeof(*print->unclear_first))
-        print->unclear_first[print->unclear] = event->number;
-    print->unclear++;
+    if (!clear)
+        count_event(&print->unclear, event->number);
+    if (event->key != NULL && event->message != NULL)
+        count_integrities(print, event);
 }
 
 /* --- Summary --- */
 
 static void summary_json(const struct turn_print *print, const struct trace_summary *s)
 {
-    json_t *kinds = json_object(), *methods = json_object(), *errors = json_object();
+    json_t *kinds = json_object(), *methods = json_object(), *errors = json_object(), *all;
 
     for (size_t i = 0; i < TRACE_KINDS; i++)
         json_object_set_new(kinds, kind_names[i], json_integer((json_int_t)s->kinds[i]));
@@ -330,14 +353,18 @@ static void summary_json(const struct turn_print *print, const struct trace_summ
         snprintf(code, sizeof(code), "%u", s->errors[i].code);
         json_object_set_new(errors, code, json_integer((json_int_t)s->errors[i].count));
     }
-    print_object(json_pack("{s:{s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}}",
-                           "summary", "kinds", kinds, "methods", methods, "errors", errors,
-                           "other_packets", (json_int_t)s->foreign, "requests",
-                           (json_int_t)s->requests, "answered", (json_int_t)s->answered, "refused",
-                           (json_int_t)s->refused, "repeated", (json_int_t)s->repeated, "unasked",
-                           (json_int_t)s->unasked, "indications", (json_int_t)s->indications,
-                           "flows", (json_int_t)s->flows, "relayed_addresses",
-                           (json_int_t)s->relays, "unclear", (json_int_t)print->unclear));
+    all = json_pack("{s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "kinds",
+                    kinds, "methods", methods, "errors", errors, "other_packets",
+                    (json_int_t)s->foreign, "requests", (json_int_t)s->requests, "answered",
+                    (json_int_t)s->answered, "refused", (json_int_t)s->refused, "repeated",
+                    (json_int_t)s->repeated, "unasked", (json_int_t)s->unasked, "indications",
+                    (json_int_t)s->indications, "flows", (json_int_t)s->flows, "relayed_addresses",
+                    (json_int_t)s->relays, "unclear", (json_int_t)print->unclear.count);
+    if (print->verifies)
+        json_object_set_new(all, "integrity",
+                            json_pack("{s:I, s:I}", "right", (json_int_t)print->right, "wrong",
+                                      (json_int_t)print->wrong.count));
+    print_object(json_pack("{s:o}", "summary", all));
 }
 
 static void summary_kinds(const struct trace_summary *s)
@@ -387,6 +414,20 @@ static void summary_requests(const struct trace_summary *s)
     }
 }
 
+/* "3 (#7, #9, #12)" */
+static void print_count(const char *what, const struct turn_print_count *count)
+{
+    printf("%s%" PRIu64 " (", what, count->count);
+    for (size_t i = 0; i < count->count; i++) {
+        if (i == sizeof(count->first) / sizeof(*count->first)) {
+            printf(", ...");
+            break;
+        }
+        printf("%s#%" PRIu64, i > 0 ? ", " : "", count->first[i]);
+    }
+    printf(")");
+}
+
 void turn_print_summary(const struct turn_print *print, const struct trace_summary *summary)
 {
     if (print->json) {
@@ -397,18 +438,17 @@ void turn_print_summary(const struct turn_print *print, const struct trace_summa
     summary_kinds(summary);
     if (summary->requests + summary->indications + summary->unasked > 0)
         summary_requests(summary);
-    if (print->unclear == 0) {
-        if (summary->kinds[TRACE_STUN] + summary->kinds[TRACE_CHANNEL] > 0)
-            printf("nothing in it is unknown or malformed\n");
-        return;
+    if (print->verifies) {
+        printf("integrities: %" PRIu64 " right", print->right);
+        if (print->wrong.count > 0)
+            print_count(", WRONG: of another user, with another password, or changed: ",
+                        &print->wrong);
+        printf("\n");
     }
-    printf("unknown or malformed: %" PRIu64 " (", print->unclear);
-    for (size_t i = 0; i < print->unclear; i++) {
-        if (i == sizeof(print->unclear_first) / sizeof(*print->unclear_first)) {
-            printf(", ...");
-            break;
-        }
-        printf("%s#%" PRIu64, i > 0 ? ", " : "", print->unclear_first[i]);
+    if (print->unclear.count > 0) {
+        print_count("unknown or malformed: ", &print->unclear);
+        printf("\n");
+    } else if (summary->kinds[TRACE_STUN] + summary->kinds[TRACE_CHANNEL] > 0) {
+        printf("nothing in it is unknown or malformed\n");
     }
-    printf(")\n");
 }
