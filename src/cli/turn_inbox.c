@@ -7,7 +7,8 @@
  * name, or NAME.1, NAME.2, ... where there is one already: nothing is overwritten. When the hash is
  * wrong, it is deleted. When the sender vanishes, the part stays, and the same file, offered again
  * by anybody, goes on where it ended; what is there is hashed first, in slices between which the
- * loop does other things.
+ * loop does other things. A part of less than part_bytes goes, so that a thousand offers of a byte
+ * each leave no thousand files.
  *
  *     offered -- a part is there --> hashing -- all of it --> open -- end --> its name, or deleted
  *         `------- nothing is -------------------------------^ `-- the sender is gone --> part
@@ -101,10 +102,15 @@ static struct inbox_file *find(const struct inbox *inbox, const struct addr *fro
     return NULL;
 }
 
-/* Forgets a file; the part stays, if there is anything in it and it is ours (its hash is there). */
+static bool is_worth_keeping(const struct inbox *inbox, const struct inbox_file *file)
+{
+    return file->there > 0 && file->there >= inbox->options.part_bytes;
+}
+
+/* Forgets a file; the part stays, if there is enough in it. (Without a hash it is not ours.) */
 static void leave(const struct inbox *inbox, struct inbox_file *file)
 {
-    if (file->hash != NULL && file->there == 0)
+    if (file->hash != NULL && !is_worth_keeping(inbox, file))
         unlinkat(inbox->directory, file->part, 0);
     if (file->fd >= 0)
         close(file->fd);
@@ -255,10 +261,11 @@ static bool has_room(const struct inbox *inbox, const struct inbox_file *file, c
     free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
     if (needed <= free_bytes || file->size == file->there)
         return true;
-    snprintf(why, INBOX_TEXT_MAX,
-             "the listener's disk is too full: %s are free, and with this file %s would have to be; "
-             "make room there, or listen with another --output",
-             size_text(free_bytes, is), size_text(needed, wanted));
+    snprintf(
+        why, INBOX_TEXT_MAX,
+        "the listener's disk is too full: %s are free, and with this file %s would have to be; "
+        "make room there, or listen with another --output",
+        size_text(free_bytes, is), size_text(needed, wanted));
     return false;
 }
 
@@ -273,10 +280,11 @@ static int check_size(const struct inbox *inbox, uint64_t size, char *why)
     if (most == 0)
         snprintf(why, INBOX_TEXT_MAX, "the listener takes messages only, no files (--max-size 0)");
     else
-        snprintf(why, INBOX_TEXT_MAX,
-                 "the file is too large: it has %s, and the listener takes %s at most; listen with a "
-                 "larger --max-size",
-                 size_text(size, is), size_text(most, taken));
+        snprintf(
+            why, INBOX_TEXT_MAX,
+            "the file is too large: it has %s, and the listener takes %s at most; listen with a "
+            "larger --max-size",
+            size_text(size, is), size_text(most, taken));
     return -EFBIG;
 }
 
@@ -478,7 +486,7 @@ bool inbox_lost(struct inbox *inbox, const struct addr *from, const char **name,
     if (file == NULL)
         return false;
     *name = file->name;
-    *bytes = file->there;
+    *bytes = is_worth_keeping(inbox, file) ? file->there : 0;
     leave(inbox, file);
     return true;
 }

@@ -15,6 +15,7 @@
 #define INBOX_FILES_MAX   16            /* at once, one of each sender; then they are refused */
 #define INBOX_IDLE_US     (60 * SEC_US) /* without a byte: it makes room for another one */
 #define INBOX_SPARE_BYTES (UINT64_C(64) << 20) /* of the file system stay free */
+#define INBOX_PART_BYTES  (UINT64_C(64) << 10) /* less of a file is not worth keeping */
 #define INBOX_TEXT_MAX    256
 
 struct inbox;
@@ -29,6 +30,7 @@ struct inbox_result {
 struct inbox_options {
     uint64_t size_max;    /* bytes of a file; 0: no files at all */
     uint64_t spare_bytes; /* INBOX_SPARE_BYTES */
+    uint64_t part_bytes;  /* INBOX_PART_BYTES */
     /* The answer to an offer that took time (INBOX_LATER), and, every second before it, that there
      * will be one. */
     void (*ready)(void *arg, const struct addr *from, uint32_t id, uint64_t offset);
@@ -52,8 +54,8 @@ int inbox_data(struct inbox *inbox, const struct addr *from, const struct parcel
 /* That was all: 0, and *result; or a negative error, and why. */
 int inbox_end(struct inbox *inbox, const struct addr *from, const struct parcel *end,
               struct inbox_result *result, char *why);
-/* The sender is gone. What there is of its file stays; bytes of it, name lent until the next call:
- * false: there was none. */
+/* The sender is gone. What there is of its file stays, from part_bytes on; bytes of it, 0: nothing
+ * stays. name is lent until the next call. False: there was no file. */
 bool inbox_lost(struct inbox *inbox, const struct addr *from, const char **name, uint64_t *bytes);
 /* The file of a sender: its name, size, and how much is there. False: none. */
 bool inbox_progress(const struct inbox *inbox, const struct addr *from, const char **name,

@@ -29,6 +29,7 @@
 #include "stun/turn_spare.h"
 
 #define SIZE_MAX_TEXT "4G"         /* --max-size */
+#define ANSWERS_BYTES (64 << 10)   /* that a sender has not confirmed; he gets no more then */
 #define LINGER_MS     3000         /* for senders to confirm our last answers */
 #define GRANT_US      (2 * SEC_US) /* for the server to let senders in, before the address is told */
 
@@ -128,12 +129,22 @@ static void print_file(const struct listen *l, const struct inbox_result *result
 
 /* --- Parcels --- */
 
+/* Whether a sender asks, and confirms none of the answers, which would wait for him without end. */
+static bool is_deaf(const struct listen *l, const struct addr *to)
+{
+    struct turn_ordered_status status;
+
+    return turn_ordered_status(l->pipe, to, &status) == 0 && status.queued > ANSWERS_BYTES;
+}
+
 static void answer(struct listen *l, const struct addr *to, const struct parcel *parcel)
 {
     uint8_t bytes[PARCEL_HEAD_MAX + PARCEL_REASON_MAX];
     size_t len = parcel_build_head(parcel, bytes);
     struct slice slice;
 
+    if (is_deaf(l, to))
+        return;
     if (parcel->len > 0)
         memcpy(bytes + len, parcel->bytes, parcel->len);
     slice = slice_copy(bytes, len + parcel->len);
@@ -421,7 +432,7 @@ static void on_lost(struct pipe *pipe, const struct addr *peer, size_t bytes, vo
     if (!inbox_lost(l->inbox, peer, &name, &at))
         return;
     if (at == 0)
-        cli_complain("%s is gone, before anything of its file had come", addr_format(peer, text));
+        cli_complain("%s is gone, before much of its file had come", addr_format(peer, text));
     else
         cli_complain("%s is gone; %llu bytes of its file are kept: sent again, it goes on there",
                      addr_format(peer, text), (unsigned long long)at);
@@ -487,6 +498,7 @@ static int listen_open(struct listen *l)
     struct turn_settings settings = {.servers = s->servers, .count = s->count};
     const struct inbox_options options = {.size_max = l->size_max,
                                           .spare_bytes = INBOX_SPARE_BYTES,
+                                          .part_bytes = INBOX_PART_BYTES,
                                           .ready = on_ready,
                                           .failed = on_failed,
                                           .busy = on_busy,

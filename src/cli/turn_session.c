@@ -416,9 +416,23 @@ void turn_session_watch(struct turn_session *s, struct pipe *below)
 
 void turn_session_remedy(const struct turn_report *report)
 {
-    if (report->trouble == TURN_NO_LOGIN)
+    switch ((int)report->trouble) {
+    case TURN_NO_LOGIN:
         cli_complain("give them by --user with --password-file (or ADIT_TURN_PASSWORD), or by "
                      "--secret-file");
+        break;
+    case TURN_UNREACHABLE:
+    case TURN_SILENT:
+        /* The words are those of the TLS library. */
+        cli_complain("%s",
+                     strstr(report->text, "certificate") != NULL
+                         ? "the authority of an own certificate, or a self-signed one itself, "
+                           "is named by --ca-file; `adit turn probe' tells more"
+                         : "`adit turn probe' with this server tells more");
+        break;
+    default:
+        break;
+    }
 }
 
 int turn_session_family(const struct cli *cli, struct turn_request *request)

@@ -289,6 +289,35 @@ static void a_directory_that_is_none(void **state)
                              "directory; name another directory with --output");
 }
 
+/* Little of a file is not kept, so that offers leave no files behind. */
+static void small_parts(void **state)
+{
+    struct world *w = *state;
+    uint64_t offset, bytes = 1;
+    const char *name;
+
+    w->options.part_bytes = 4;
+    reopen(w);
+    offer(w, "file", "content", &offset);
+    data(w, 0, "con");
+    assert_true(inbox_lost(w->inbox, &w->from, &name, &bytes));
+    assert_int_equal(bytes, 0);
+    assert_int_equal(entries(w), 0);
+    for (int i = 0; i < 3; i++) {
+        char other[8];
+
+        snprintf(other, sizeof(other), "file%d", i);
+        offer(w, other, "content", &offset);
+        data(w, 0, "c");
+    }
+    assert_int_equal(entries(w), 1);
+    assert_int_equal(offer(w, "file", "content", &offset), 0);
+    data(w, 0, "cont");
+    assert_true(inbox_lost(w->inbox, &w->from, &name, &bytes));
+    assert_int_equal(bytes, 4);
+    assert_int_equal(entries(w), 1);
+}
+
 static void too_large(void **state)
 {
     struct world *w = *state;
@@ -461,6 +490,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(whole_files, setup, teardown),
         cmocka_unit_test_setup_teardown(wrong_files, setup, teardown),
         cmocka_unit_test_setup_teardown(interrupted_files, setup, teardown),
+        cmocka_unit_test_setup_teardown(small_parts, setup, teardown),
         cmocka_unit_test_setup_teardown(too_large, setup, teardown),
         cmocka_unit_test_setup_teardown(a_full_disk, setup, teardown),
         cmocka_unit_test_setup_teardown(many_at_once, setup, teardown),
