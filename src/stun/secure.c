@@ -18,7 +18,8 @@
  * ADIT_ETRUNC.
  *
  * Limits: tls_timeout_ms for the handshake; WAITING_MAX_BYTES before it is up, then no room; then
- * what TCP has room for.
+ * what TCP has room for. A server can ask for answers of TLS itself without end (HelloRequest,
+ * KeyUpdate), and take none: with ANSWERS_MAX_BYTES queued that is its end.
  */
 #include "stun/secure.h"
 
@@ -29,6 +30,7 @@
 #include "pipe/tcp.h"
 
 #define WAITING_MAX_BYTES ((size_t)256 * 1024)
+#define ANSWERS_MAX_BYTES ((size_t)1024 * 1024)
 #define RECORD_BYTES      16384 /* of plaintext at most (RFC 8446 5.1) */
 
 struct secure {
@@ -78,10 +80,10 @@ static void fail(struct secure *s, int why, const char *text)
     secure_over(s, why);
 }
 
-/* Sends what TLS has to say. */
-static void flush(struct secure *s)
+/* Sends what TLS has to say; whether it had anything. */
+static bool flush(struct secure *s)
 {
-    for (;;) {
+    for (bool any = false;; any = true) {
         struct block *block = block_new();
         size_t len = tls_client_output(s->tls, block_start(block), BLOCK_READ_BYTES);
         struct slice slice = {block, block_start(block), len};
@@ -91,7 +93,7 @@ static void flush(struct secure *s)
         else
             block_unref(block);
         if (len < BLOCK_READ_BYTES)
-            return;
+            return any || len > 0;
     }
 }
 
@@ -181,8 +183,11 @@ static void shake_hands(struct secure *s)
 static void read_plain(struct secure *s)
 {
     deliver(s);
-    if (!(s->base.flags & PIPE_IS_OVER))
-        flush(s); /* reading may have had to answer (RFC 8446 4.6.3) */
+    if (s->base.flags & PIPE_IS_OVER)
+        return;
+    /* Reading may have had to answer (RFC 8446 4.6.3). */
+    if (flush(s) && s->tcp && pipe_queued(s->tcp) > ANSWERS_MAX_BYTES)
+        fail(s, ADIT_EPROTO, "the server asks again and again, and does not read the answers");
 }
 
 /* --- The TCP pipe tells --- */

@@ -182,6 +182,31 @@ static void tls_that_goes_wrong(void **state)
     assert_non_null(strstr(why, "/nonexistent/ca.pem"));
 }
 
+/* A server of TLS 1.2 wants to negotiate anew, for ever, and does not read that we will not. */
+static void tls_answers_have_a_bound(void **state)
+{
+    (void)state;
+    struct tls_world w = {.server = {.max_version = TLS1_2_VERSION}};
+
+    tls_run(&w, "DNS:a.example", false, "a.example", true);
+    assert_int_equal(w.told.ups, 1);
+    pipe_pause(w.server.client);
+    for (int i = 0; i < 1000000 && !w.told.ends; i++) {
+        assert_int_equal(SSL_renegotiate(w.server.ssl), 1);
+        SSL_do_handshake(w.server.ssl);
+        if (i % 500 != 0)
+            continue;
+        tls_server_flush(&w.server);
+        loop_turn(w.loop, 0);
+    }
+    assert_int_equal(w.told.ends, 1);
+    assert_int_equal(w.told.why, ADIT_EPROTO);
+    assert_non_null(strstr(w.told.text, "does not read"));
+    if (w.server.client)
+        pipe_resume(w.server.client);
+    tls_free(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -189,6 +214,7 @@ int main(void)
         cmocka_unit_test(tls_records_are_shared),
         cmocka_unit_test(tls_servers_that_are_not_believed),
         cmocka_unit_test(tls_that_goes_wrong),
+        cmocka_unit_test(tls_answers_have_a_bound),
     };
     log_set_level(LOG_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);
