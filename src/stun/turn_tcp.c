@@ -15,6 +15,8 @@
  * Ownership: a turn_tcp belongs to its allocation until `done`, and fails with it; the pipe is
  * nobody's but the callee's, though it ends when the server ends the allocation. Failures are told
  * from the loop, never from within a call.
+ *
+ * Limits: TURN_TCP_PENDING_MAX being made in an allocation; the server gives up its own after 30 s.
  */
 #include "stun/turn_tcp.h"
 
@@ -226,9 +228,12 @@ static void on_connect(struct turn_exchange *exchange, const struct stun_message
 
 static struct turn_tcp *tcp_new(struct turn_allocation *a, turn_tcp_done *done, void *arg)
 {
-    struct turn_tcp *tcp = calloc(1, sizeof(*tcp));
+    struct turn_tcp *tcp;
+    unsigned pending = 0;
 
-    if (!tcp)
+    for (tcp = a->connections; tcp; tcp = tcp->next)
+        pending++;
+    if (pending >= TURN_TCP_PENDING_MAX || !(tcp = calloc(1, sizeof(*tcp))))
         return NULL;
     tcp->allocation = a;
     tcp->loop = a->loop;

@@ -8,6 +8,8 @@
 
 #include "stun/turn_allocation.h"
 
+#define TURN_TCP_PENDING_MAX 32 /* being made, an allocation; a server can tell of any number */
+
 struct turn_tcp;
 
 /* Told once, from the loop. pipe: a stream that is up and paused, now the callee's, which adds its
@@ -17,10 +19,10 @@ typedef void turn_tcp_done(void *arg, struct pipe *pipe, struct slice *surplus,
                            const struct turn_report *report);
 
 /* Connects to a peer. At most one connection to a peer (446). The server gives up after 30 s. NULL:
- * no memory. `done` is not told from within. */
+ * no memory, or TURN_TCP_PENDING_MAX are being made. `done` is not told from within. */
 struct turn_tcp *turn_tcp_connect(struct turn_allocation *allocation, const struct addr *peer,
                                   turn_tcp_done *done, void *arg);
-/* Takes a peer's connection that the `attempt` event has told of. */
+/* Takes a peer's connection that the `attempt` event has told of. NULL: likewise. */
 struct turn_tcp *turn_tcp_answer(struct turn_allocation *allocation, uint32_t connection,
                                  turn_tcp_done *done, void *arg);
 /* Gives up, untold; harmless only before `done`. An allocation that ends or is closed fails those
