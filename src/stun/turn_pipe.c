@@ -59,7 +59,7 @@ struct turn_pipe {
     size_t peer_count;
     struct message_queue *out, *in; /* NULL: empty, never used */
     struct timer linger;
-    struct defer deliver;
+    struct defer deliver, room;
     struct turn_report report;
     struct turn_pipe_events events;
     void *arg;
@@ -206,6 +206,7 @@ void turn_pipe_forget_peer(struct pipe *pipe, const struct addr *peer)
     if (allocation)
         turn_allocation_forget(allocation, peer);
     drop_waiting(turn, &known->ip);
+    defer_soon(turn->base.loop, &turn->room);
     *known = turn->peers[--turn->peer_count];
 }
 
@@ -373,10 +374,12 @@ static void on_data(struct turn_servers *servers, const struct slice *data, cons
 
 /* --- What the servers tell --- */
 
-/* The leg is another, or there is none: whoever waited for room in the old one is told that there
- * is some, since nobody else will. */
-static void told_room(struct turn_pipe *turn)
+/* The leg is another, or there is none, or what waited was dropped: whoever waited for room is told
+ * that there is some, since nobody else will. */
+static void on_maybe_room(void *arg)
 {
+    struct turn_pipe *turn = arg;
+
     if (!(turn->base.flags & PIPE_IS_CLOSING) && turn_room(&turn->base) > 0)
         pipe_has_room(&turn->base);
 }
@@ -399,7 +402,7 @@ static void on_use(struct turn_servers *servers, struct turn_allocation *allocat
     }
     if (turn->events.moved)
         turn->events.moved(&turn->base, turn->arg);
-    told_room(turn);
+    on_maybe_room(turn);
 }
 
 static void on_moved(struct turn_servers *servers, void *arg)
@@ -412,7 +415,7 @@ static void on_moved(struct turn_servers *servers, void *arg)
     flush(turn);
     if (turn->events.moved && !(turn->base.flags & PIPE_IS_CLOSING))
         turn->events.moved(&turn->base, turn->arg);
-    told_room(turn);
+    on_maybe_room(turn);
 }
 
 static void on_none(struct turn_servers *servers, void *arg)
@@ -424,7 +427,7 @@ static void on_none(struct turn_servers *servers, void *arg)
         turn->peers[i].state = PEER_ASKING;
     if (turn->events.none && !(turn->base.flags & PIPE_IS_CLOSING))
         turn->events.none(&turn->base, turn->arg);
-    told_room(turn);
+    on_maybe_room(turn);
 }
 
 static void on_trouble(struct turn_servers *servers, size_t server,
@@ -522,6 +525,7 @@ static void turn_over(struct turn_pipe *turn, int why)
 {
     timer_cancel(turn->base.loop, &turn->linger);
     defer_cancel(turn->base.loop, &turn->deliver);
+    defer_cancel(turn->base.loop, &turn->room);
     pipe_is_over(&turn->base, why);
 }
 
@@ -623,6 +627,7 @@ struct pipe *turn_pipe_open(struct loop *loop, const struct turn_settings *setti
         pipe_init(&turn->base, &turn_ops, loop);
         timer_init(&turn->linger, on_linger, turn);
         defer_init(&turn->deliver, on_deliver, turn);
+        defer_init(&turn->room, on_maybe_room, turn);
         turn->servers = turn_servers_open(loop, settings, &events, turn);
         if (turn->servers)
             return &turn->base;

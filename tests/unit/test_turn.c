@@ -592,6 +592,15 @@ static void forgotten_peers(void **state)
         turn_pipe_forget_peer(a.r.pipe, &peer);
         run_for((uint64_t)i * 400 * SEC_US);
     }
+    /* What waits for one that is forgotten makes room for others. */
+    world.dead[0] = true;
+    while (pipe_room(a.r.pipe) > 0)
+        say(&a, &peer, "x");
+    a.r.rooms = 0;
+    turn_pipe_forget_peer(a.r.pipe, &peer);
+    run_for(1);
+    assert_int_equal(a.r.rooms, 1);
+    assert_true(pipe_room(a.r.pipe) > 0);
     client_close(&a);
     world_free(&world);
 }
