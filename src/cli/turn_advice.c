@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "cli/turn_probe.h"
+#include "egress/policy.h"
 
 #define LOSS_PERCENT 2 /* more is worth a word */
 #define SLOW_MBIT    2
@@ -33,12 +34,27 @@ __attribute__((format(printf, 2, 3))) static void advise(struct probe *probe, co
         memcpy(probe->advice[probe->advice_count++], text, sizeof(text));
 }
 
+/* Nothing came through between two allocations, not even the first message. */
+static bool is_shut(const struct probe_flow *flow)
+{
+    return flow->done && flow->sent > 0 && flow->received == 0 && flow->bytes == 0;
+}
+
+/* A relayed address that the server has for itself. */
+static bool is_its_own(const struct probe_leg *leg, int i)
+{
+    return leg->relay[i].answer == PROBE_YES && !addr_is_loopback(&leg->address) &&
+           (addr_is_loopback(&leg->relayed[i]) || addr_is_any(&leg->relayed[i]));
+}
+
 bool probe_leg_works(const struct probe_leg *leg)
 {
-    bool relays = leg->relay[0].answer == PROBE_YES || leg->relay[1].answer == PROBE_YES;
     bool refused = leg->permission.answer == PROBE_NO && leg->own_permission.answer != PROBE_YES;
+    bool relays = false;
 
-    return relays && !refused;
+    for (int i = 0; i < 2; i++)
+        relays = relays || (leg->relay[i].answer == PROBE_YES && !is_its_own(leg, i));
+    return relays && !refused && !is_shut(&leg->flow);
 }
 
 /* Whether another leg to the same host was reached, over that transport. */
@@ -162,8 +178,17 @@ static void advise_unreachable(struct probe *probe, const struct probe_leg *leg)
     }
 }
 
+/* "1600000000:bob" */
+static bool is_time_limited(const char *user)
+{
+    size_t digits = user != NULL ? strspn(user, "0123456789") : 0;
+
+    return digits >= 10 && (user[digits] == '\0' || user[digits] == ':');
+}
+
 static void advise_login(struct probe *probe, const struct probe_leg *leg)
 {
+    const char *text = leg->login.answer == PROBE_NO ? leg->login.text : leg->relay[0].text;
     char now[64];
 
     if (leg->open_relay)
@@ -183,11 +208,15 @@ static void advise_login(struct probe *probe, const struct probe_leg *leg)
                    "time-limited credentials were refused: the secret is not that of the server "
                    "(coturn: static-auth-secret), or the clocks disagree; here it is %s",
                    time_text(now));
-        else
+        else if (is_time_limited(leg->server.login.user))
             advise(probe,
                    "the server refuses this user or password; in time-limited credentials the user "
                    "begins with the time of their end, which must not be over; here it is %s",
                    time_text(now));
+        else
+            advise(probe, "the server refuses this user or password: are they those that stand in "
+                          "its configuration (coturn: user, and realm for a key made of it), or is "
+                          "it set up for time-limited ones (--secret-file)?");
         break;
     case TURN_QUOTA:
         advise(probe, "the user's quota is used up: wait for old allocations to expire (10 "
@@ -204,8 +233,10 @@ static void advise_login(struct probe *probe, const struct probe_leg *leg)
     case TURN_NO_FAMILY:
         break;
     default: /* whatever else: the text says what to do */
-        advise(probe, "%s: %.250s", leg->name,
-               leg->login.answer == PROBE_NO ? leg->login.text : leg->relay[0].text);
+        if (strncmp(text, leg->name, strlen(leg->name)) == 0)
+            advise(probe, "%.250s", text);
+        else
+            advise(probe, "%s: %.250s", leg->name, text);
         break;
     }
     if (leg->second.answer == PROBE_NO)
@@ -213,6 +244,38 @@ static void advise_login(struct probe *probe, const struct probe_leg *leg)
                "two clients of this user at once are too many for %s, and its throughput could not "
                "be measured: %.250s",
                leg->server.server.host, leg->second.text);
+}
+
+/* Addresses that are granted, and yet lead nowhere. */
+static void advise_relayed(struct probe *probe, const struct probe_leg *leg)
+{
+    const char *host = leg->server.server.host;
+
+    for (int i = 0; i < 2; i++) {
+        const struct addr *relayed = &leg->relayed[i];
+        char lent[ADDR_TEXT_MAX], at[ADDR_TEXT_MAX];
+
+        if (leg->relay[i].answer != PROBE_YES)
+            continue;
+        addr_format_ip(relayed, lent);
+        if (is_its_own(leg, i))
+            advise(probe,
+                   "%s lends %s, an address of its own, to which nobody else can send (coturn: "
+                   "relay-ip, and behind a NAT external-ip=PUBLIC/PRIVATE)",
+                   host, lent);
+        else if (!policy_is_public(relayed) && policy_is_public(&leg->address))
+            advise(probe,
+                   "%s lends %s, a private address, to which nobody outside its network can send "
+                   "(coturn: external-ip=PUBLIC/PRIVATE)",
+                   host, lent);
+        else if (relayed->family == leg->address.family && !addr_equal_ip(relayed, &leg->address) &&
+                 strstr(leg->software, "oturn") != NULL)
+            advise(
+                probe,
+                "%s lends %s, but is itself at %s: unless it has both, what is sent to the first "
+                "is lost (coturn: external-ip, relay-ip)",
+                host, lent, addr_format_ip(&leg->address, at));
+    }
 }
 
 static void advise_permissions(struct probe *probe, const struct probe_leg *leg)
@@ -224,7 +287,7 @@ static void advise_permissions(struct probe *probe, const struct probe_leg *leg)
                "%s refuses our own address as a peer: clients of this network cannot be relayed "
                "to (coturn: denied-peer-ip and allowed-peer-ip; behind a NAT, external-ip)",
                host);
-    if (leg->own_permission.answer == PROBE_NO)
+    if (leg->own_permission.answer == PROBE_NO && !is_its_own(leg, 0))
         advise(probe,
                "%s refuses its own relayed address as a peer: two clients that both have an "
                "allocation there cannot reach each other by it (coturn: allowed-peer-ip=ADDRESS, "
@@ -252,7 +315,7 @@ static void advise_flow(struct probe *probe, const struct probe_leg *leg)
                leg->name);
         return;
     }
-    if (flow->received == 0) {
+    if (is_shut(flow)) {
         advise(probe,
                "%s grants everything, but relays nothing between two allocations: its relay ports "
                "are closed by a firewall (coturn: open min-port to max-port for UDP), or its "
@@ -291,6 +354,7 @@ void probe_advise(struct probe *probe)
         if (leg->login.answer == PROBE_NO && leg->login.text[0] != '\0' &&
             leg->trouble == TURN_FINE)
             advise(probe, "%s: %.250s", leg->name, leg->login.text);
+        advise_relayed(probe, leg);
         advise_permissions(probe, leg);
         advise_flow(probe, leg);
     }

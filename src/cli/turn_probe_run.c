@@ -302,7 +302,7 @@ static void on_first_end(struct turn_allocation *a, const struct turn_report *re
     switch (report->trouble) {
     case TURN_NO_FAMILY: /* only IPv6 */
         find(&run->leg->login, PROBE_YES, NULL);
-        find(&run->leg->relay[0], PROBE_NO, report->text);
+        find(&run->leg->relay[0], PROBE_NO, "the server has no such addresses");
         run->step = FLOW;
         step_done(run);
         return;
@@ -482,7 +482,10 @@ static void on_six_end(struct turn_allocation *a, const struct turn_report *repo
     run->first = NULL;
     if (run->step != SIX)
         return;
-    find(&run->leg->relay[1], PROBE_NO, report->text);
+    find(&run->leg->relay[1], PROBE_NO,
+         report->trouble == TURN_NO_FAMILY      ? "the server has no such addresses"
+         : report->trouble == TURN_NO_TRANSPORT ? "it relays no UDP (coturn: without no-udp-relay)"
+                                                : report->text);
     step_done(run);
 }
 
