@@ -9,8 +9,8 @@
  * The server's certificate must lead to a trusted authority and bear the name that was asked for; a
  * name that is an IP address is looked for among the certificate's addresses. Nothing is resumed;
  * there is no client certificate. Limits: what is fed is decrypted at once by the caller, so the
- * input BIO holds less than a record; the output BIO holds what is not taken, which the caller
- * does at once.
+ * input BIO holds less than a record, and, while the reader has no room, what was fed last; the
+ * output BIO holds what is not taken, which the caller does at once.
  */
 #include "crypto/tls_client.h"
 
