@@ -80,8 +80,9 @@ static int choose_named(const struct node *node, const char *text, struct choice
             text);
         return -ENOENT;
     case STATE_UNKNOWN:
-        if (node_id_parse(text, &choice->id) == 0)
-            return 0; /* may be heard of in other ways */
+        /* May be that of a ticket which nobody has used yet, or be heard of in other ways. */
+        if (node_find_peer(node, text, &choice->id))
+            return 0;
         break;
     }
     if (strcasestr(text, "adit1")) { /* half a ticket is no secret to repeat either */

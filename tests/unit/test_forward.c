@@ -122,20 +122,26 @@ static void on_change(void *arg, const struct node_forward_info *info)
     seen->calls++;
 }
 
-static struct forward *add(struct fixture *f, bool reverse, const char *listen, struct seen *seen)
+static struct forward *add_to(struct fixture *f, const char *peer, bool reverse, const char *listen,
+                              struct seen *seen)
 {
-    char id[NODE_ID_TEXT_LEN + 1], to[ADDR_TEXT_MAX], why[FORWARD_WHY_MAX];
+    char to[ADDR_TEXT_MAX], why[FORWARD_WHY_MAX];
     struct config_forward spec;
     struct forward *forward;
 
     memset(seen, 0, sizeof(*seen));
-    assert_int_equal(config_forward_set(&spec, reverse, listen,
-                                        node_id_format(identity_id(f->exit.identity), id),
-                                        addr_format(&f->echo_addr, to), why),
-                     0);
+    assert_int_equal(
+        config_forward_set(&spec, reverse, listen, peer, addr_format(&f->echo_addr, to), why), 0);
     forward = node_forward(f->gateway.node, &spec, on_change, seen, f->error, sizeof(f->error));
     config_forward_clear(&spec);
     return forward;
+}
+
+static struct forward *add(struct fixture *f, bool reverse, const char *listen, struct seen *seen)
+{
+    char id[NODE_ID_TEXT_LEN + 1];
+
+    return add_to(f, node_id_format(identity_id(f->exit.identity), id), reverse, listen, seen);
 }
 
 /* What comes back when something is sent to a listener. */
@@ -190,6 +196,29 @@ static void both_kinds(void **state)
     node_forward_end(forwards[0]);
     echo_at(&f, local.address, false);
     assert_int_equal(peer_of(&f.gateway, &f.exit)->uses, 1);
+    end(&f);
+}
+
+/* The exit of a ticket goes by the beginning of its ID before it was ever reached. */
+static void a_peer_that_was_not_met_yet(void **state)
+{
+    char id[NODE_ID_TEXT_LEN + 1];
+    struct forward *forward;
+    struct fixture f;
+    struct seen seen;
+
+    (void)state;
+    begin_pair(&f);
+    node_id_format(identity_id(f.exit.identity), id);
+    id[8] = '\0';
+    forward = add_to(&f, id, false, "0", &seen);
+    assert_non_null(forward);
+    UNTIL(&f, seen.listening);
+    echo_at(&f, seen.address, true);
+    node_forward_end(forward);
+    id[7] = id[7] == 'a' ? 'b' : 'a';
+    assert_null(add_to(&f, id, false, "0", &seen));
+    assert_non_null(strstr(f.error, "there is no peer"));
     end(&f);
 }
 
@@ -466,6 +495,7 @@ int main(void)
         cmocka_unit_test(no_exit_is_needed_where_routes_cover_everything),
         cmocka_unit_test(direct_connections),
         cmocka_unit_test(both_kinds),
+        cmocka_unit_test(a_peer_that_was_not_met_yet),
         cmocka_unit_test(a_refusal_says_what_to_do_and_is_asked_again),
         cmocka_unit_test(a_refusal_and_a_lost_path),
         cmocka_unit_test(what_was_not_asked_for_is_refused),
