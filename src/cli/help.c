@@ -61,6 +61,11 @@ int help_run(struct cli *cli)
         cli_complain("there is no verb '%.60s'; `adit help' lists them", cli->args[0]);
         return CLI_USAGE;
     }
+    /* What stands behind some verbs has its help there: `adit help turn send'. */
+    if (cli->arg_count > 1 && strstr(verb->args, cli->args[1]) == NULL) {
+        cli_complain("help: one argument too many: '%.60s'", cli->args[1]);
+        return CLI_USAGE;
+    }
     help_print_verb(verb, stdout);
     return CLI_OK;
 }

@@ -165,7 +165,7 @@ const struct cli_verb cli_verbs[] = {
     {"check", "", "validate the configuration", check_run, check_options, 0, 0,
      "Tells all errors with file and line, and notes about what is set and has no effect. Exit\n"
      "status: 0, or 78 if there are errors.\n"},
-    {"help", "[VERB]", "this list, or the help of a verb", help_run, NULL, 0, 1, NULL},
+    {"help", "[VERB]", "this list, or the help of a verb", help_run, NULL, 0, 2, NULL},
 };
 
 const size_t cli_verb_count = sizeof cli_verbs / sizeof *cli_verbs;

@@ -33,6 +33,8 @@ def codes(t):
             (["--version"], 0, "adit 0"),
             (["help"], 0, "gateway"),
             (["help", "gateway"], 0, "gateway"),
+            (["help", "turn", "send"], 0, "send"),
+            (["help", "turn", "nonsense"], 2, "nonsense"),
             ([], 2, "usage"),
             (["nonsense"], 2, "nonsense"),
             (["exit", "--nonsense"], 2, "nonsense"),
