@@ -37,6 +37,23 @@ static void file_check(const char *key, const char *path)
         printf("%s: %s cannot be read: %s\n", key, path, strerror(errno));
 }
 
+static void turn_check(const struct config_turn *turn)
+{
+    const struct {
+        const char *key, *path;
+    } files[] = {{"password_file", turn->password_file},
+                 {"secret_file", turn->secret_file},
+                 {"ca_file", turn->ca_file}};
+
+    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+        char key[CONFIG_PEER_NAME_MAX + 24];
+
+        snprintf(key, sizeof(key), "turn%s%s.%s", turn->name ? "." : "",
+                 turn->name ? turn->name : "", files[i].key);
+        file_check(key, files[i].path);
+    }
+}
+
 const char *cli_missing_interface(const struct config *config, size_t *next)
 {
     const struct config_strings *names = &config->nat.interfaces;
@@ -56,6 +73,9 @@ static void machine_check(const struct config *config)
 
     file_check("signal.ca_file", config->signal.ca_file);
     file_check("gateway.users_file", config->gateway.users_file);
+    turn_check(&config->turn);
+    for (size_t i = 0; i < config->turn_count; i++)
+        turn_check(&config->turns[i]);
     while ((name = cli_missing_interface(config, &next)) != NULL)
         printf("nat.interfaces: there is no interface %s now\n", name);
 }

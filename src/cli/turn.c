@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli/turn.h"
@@ -34,6 +35,7 @@ char *turn_read_secret(const char *what, const char *path)
 {
     char *secret = calloc(1, SECRET_MAX_BYTES + 2);
     FILE *file = fopen(path, "re");
+    struct stat st;
     size_t len = 0;
 
     if (file != NULL && secret != NULL)
@@ -42,6 +44,9 @@ char *turn_read_secret(const char *what, const char *path)
         cli_complain("%s %s: %s", what, path, strerror(errno));
         goto fail;
     }
+    if (fstat(fileno(file), &st) == 0 && S_ISREG(st.st_mode) && st.st_mode & S_IROTH)
+        cli_complain("%s: everybody on this machine can read this secret; better: chmod o= %s",
+                     what, path);
     while (len > 0 && (secret[len - 1] == '\n' || secret[len - 1] == '\r'))
         secret[--len] = '\0';
     if (len == 0 || len > SECRET_MAX_BYTES || strlen(secret) != len) {

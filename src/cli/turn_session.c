@@ -267,6 +267,14 @@ static const struct config_turn *choose_profile(const struct cli *cli)
     return profile;
 }
 
+/* The file that names them; NULL: those of the system. */
+static const char *authorities_of(const struct cli *cli, const struct config_turn *profile)
+{
+    if (cli_has(cli, "ca-file"))
+        return cli_value(cli, "ca-file");
+    return profile->ca_file[0] != '\0' ? profile->ca_file : NULL;
+}
+
 /* --- The session --- */
 
 static void on_signal(evutil_socket_t number, short what, void *arg)
@@ -328,7 +336,7 @@ int turn_session_open(struct turn_session *s, struct cli *cli, char *const *serv
         code = secrets_of_profile(profile, s->secrets);
     if (code != 0)
         return code;
-    s->secrets->authority = tls_authority_new(cli_value(cli, "ca-file"), why);
+    s->secrets->authority = tls_authority_new(authorities_of(cli, profile), why);
     if (s->secrets->authority == NULL) {
         cli_complain("%s", why);
         return CLI_FAILURE;

@@ -303,6 +303,7 @@ static struct config_turn *turn_open(struct config_parser *parser, const char *w
                                                      .user = strdup(""),
                                                      .password_file = strdup(""),
                                                      .secret_file = strdup(""),
+                                                     .ca_file = strdup(""),
                                                      .renew_us = CONFIG_TURN_RENEW_US};
     return &turns[config->turn_count++];
 }
@@ -366,9 +367,8 @@ static int key_set(struct config_parser *parser, const struct config_key *key, v
 }
 
 /* A key of a named section. */
-static int turn_set(struct config_parser *parser, const struct config_key *key,
-                    enum source source, const char *where, int line, const char *name,
-                    const char *value)
+static int turn_set(struct config_parser *parser, const struct config_key *key, enum source source,
+                    const char *where, int line, const char *name, const char *value)
 {
     struct config_turn *turn = turn_open(parser, where, line, name);
     size_t count;

@@ -95,6 +95,7 @@ struct config_turn {
     char *name; /* NULL: of [turn] */
     struct config_strings server;
     char *user, *password_file, *secret_file;
+    char *ca_file;     /* "": the system's authorities */
     uint64_t renew_us; /* how often permissions and channels are renewed */
 };
 

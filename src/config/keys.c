@@ -59,6 +59,8 @@ static const struct config_key keys[] = {
      .help = "file with that user's password"},
     {"turn", "secret_file", CONFIG_FILE, .offset = FIELD(turn, secret_file),
      .help = "file with the servers' shared secret, for time-limited credentials"},
+    {"turn", "ca_file", CONFIG_FILE, .offset = FIELD(turn, ca_file),
+     .help = "certificates of the authorities to believe about turns: servers"},
     {"turn", "renew", CONFIG_DURATION, .offset = FIELD(turn, renew_us), .fallback = "240s",
      .min = SECOND, .max = 280 * SECOND,
      .help = "how often what we have asked for our peers there is asked again"},

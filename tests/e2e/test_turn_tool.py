@@ -360,6 +360,28 @@ def troubles(t):
     listener.stop()
 
 
+@test("turn send: by a profile of the configuration: server, login, authority", timeout=60)
+def profile(t):
+    need("turnserver", "ss")
+    space = Space(t)
+    cert, key = certificate(t)
+    space.coturn(f"--cert={cert}", f"--pkey={key}")
+    password = t.write("pw", "secret\n")
+    conf = t.write("adit.conf", f"[turn own]\nserver = turns:{SERVER}\nuser = alice\n"
+                                f"password_file = {password}\nca_file = {cert}\n")
+    who = ["-c", conf, "--profile", "own"]
+    for mode, is_warned in ((0o644, True), (0o640, False)):
+        os.chmod(password, mode)
+        listener = space.spawn("listen", t.program, "turn", "listen", *who)
+        address = listener.expect(r"^address: (\S+)$", 20 * t.slow).group(1)
+        code, _, err = space.adit("send", *who, "--to", address, "hello", seconds=30)
+        check(code == 0 and (f"chmod o= {password}" in err) == is_warned, err)
+        listener.expect(": hello$")
+        equal(listener.stop(), 0, "the listener's exit code")
+    code, out, err = t.adit("check", "-c", conf, "-o", "turn.own.ca_file=/missing.pem")
+    check(code == 0 and "turn.own.ca_file: /missing.pem cannot be read" in out, out + err)
+
+
 @test("turn send: plain datagrams to and from other programs; servers by name", timeout=60)
 def plain(t):
     need("turnserver", "ss")

@@ -530,6 +530,10 @@ static void test_named_turn(void **state)
     assert_int_equal(work->server.count, 2);
     assert_string_equal(work->server.items[0], "turns:b.example");
     assert_string_equal(work->secret_file, "/secret");
+    assert_string_equal(work->ca_file, "");
+    assert_string_equal(config->turn.ca_file, "");
+    assert_int_equal(config_set(config, "turn.home.2.ca_file=/ca.pem"), 0);
+    assert_string_equal(config_turn_find(config, "home.2")->ca_file, "/ca.pem");
     assert_string_equal(config_turn_find(config, "home.2")->user, "");
     assert_string_equal(config_turn_find(config, "new")->server.items[0], "turn:d.example");
     assert_null(config_turn_find(config, "nobody"));
