@@ -14,11 +14,11 @@
  * A file is read and hashed first (turn_outgoing.h), then offered. Bytes are read as fast as the
  * pipe has room. When nothing is left and all is confirmed, the pipe is closed.
  *
- * Silence is not waited for without end. Before the listener has answered at all, there is a hint after
- * HINT_US, and ANSWER_US is the end. Later, every second it is looked at when it was last heard,
- * while something is expected of it: after QUIET_US that is told, after GONE_US it is the end, if
- * the ordered pipe has not given the listener up before. One that says again and again
- * that an answer will come (it hashes what it has of a large file) is waited for while it does.
+ * Silence is not waited for without end. Before the listener has answered at all, there is a hint
+ * after HINT_US, and ANSWER_US is the end. Later, every second it is looked at when it was last
+ * heard, while something is expected of it: after QUIET_US that is told, after GONE_US it is the
+ * end, if the ordered pipe has not given the listener up before. One that says again and again that
+ * an answer will come (it hashes what it has of a large file) is waited for while it does.
  */
 #include <stdio.h>
 #include <stdlib.h>
