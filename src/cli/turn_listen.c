@@ -31,7 +31,7 @@
 #define SIZE_MAX_TEXT "4G"         /* --max-size */
 #define ANSWERS_BYTES (64 << 10)   /* that a sender has not confirmed; he gets no more then */
 #define LINGER_MS     3000         /* for senders to confirm our last answers */
-#define GRANT_US      (2 * SEC_US) /* for the server to let senders in, before the address is told */
+#define GRANT_US      (2 * SEC_US) /* for the server to let senders in, at first */
 
 struct listen {
     struct turn_session session;

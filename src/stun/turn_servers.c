@@ -53,7 +53,7 @@
 
 #define RESERVE_US        (2 * SEC_US) /* a silent allocation is asked about every second */
 
-#define ATTEMPTS          2 /* the one in use, and another instead of it; or one that is being released */
+#define ATTEMPTS          2 /* one in use, or being released, and another instead of it */
 
 struct candidate;
 
