@@ -45,6 +45,7 @@ libadit_a_SOURCES += \
 	src/stun/ordered_packet.c src/stun/ordered_packet.h \
 	src/stun/ordered_rate.c src/stun/ordered_rate.h \
 	src/stun/ordered_send.c src/stun/ordered_receive.c src/stun/ordered_paths.c \
+	src/stun/ordered_peers.c \
 	src/stun/turn_pipe.c src/stun/turn_pipe.h \
 	src/stun/turn_servers.c src/stun/turn_servers.h \
 	src/stun/turn_spare.c src/stun/turn_spare.h \
@@ -63,6 +64,8 @@ check_PROGRAMS += tests/unit/test-turn-ordered-hostile
 tests_unit_test_turn_ordered_hostile_SOURCES = tests/unit/test_turn_ordered_hostile.c $(ordered_world)
 check_PROGRAMS += tests/unit/test-turn-ordered-paths
 tests_unit_test_turn_ordered_paths_SOURCES = tests/unit/test_turn_ordered_paths.c $(ordered_world)
+check_PROGRAMS += tests/unit/test-turn-ordered-model
+tests_unit_test_turn_ordered_model_SOURCES = tests/unit/test_turn_ordered_model.c $(ordered_world)
 check_PROGRAMS += tests/unit/test-turn-ordered-line
 tests_unit_test_turn_ordered_line_SOURCES = tests/unit/test_turn_ordered_line.c $(ordered_world)
 check_PROGRAMS += tests/unit/test-ordered-rate

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Ordered pipes' parts, for turn_ordered.c (peers, and the pipe), ordered_send.c and
- * ordered_receive.c only. */
+/* Ordered pipes' parts, for turn_ordered.c (the pipe) and ordered_*.c only. */
 #ifndef ADIT_STUN_ORDERED_INT_H
 #define ADIT_STUN_ORDERED_INT_H
 
@@ -77,6 +76,7 @@ struct ordered_in {
     uint32_t end;          /* after the highest that came */
     struct block *partial; /* a message of several segments */
     size_t partial_len;
+    bool delivering;  /* the user is being told */
     bool skipping;    /* a message that cannot be: until its last segment */
     bool is_full;     /* something was dropped that there was no memory for */
     unsigned unacked; /* since the last ACK */
@@ -93,17 +93,28 @@ struct ordered_in {
 
 struct ordered;
 
+/* Where a packet came from. */
+struct ordered_from {
+    struct addr addr;
+    bool by_spare;
+};
+
 struct ordered_peer {
     struct ordered_peer *next;
     struct ordered *owner;
     struct addr name, now;              /* as it is known, and where it is */
     bool by_spare;                      /* that is reached by the spare pipe */
     struct addr places[ORDERED_PLACES]; /* where else it says it is */
-    unsigned place_count, told_places;  /* told: how often, by it */
-    uint64_t mine, theirs;              /* tags; theirs 0: not known */
-    uint64_t next_mine, next_theirs;    /* of another incarnation, which has not proven itself */
+    unsigned place_count;
+    struct addr before;   /* where it was, before it was where it is now; may be none */
+    unsigned told_places; /* how often it told them, since: */
+    uint64_t told_places_at;
+    uint64_t mine, theirs;           /* tags; theirs 0: not known */
+    uint64_t next_mine, next_theirs; /* of another incarnation, which has not proven itself */
     bool established, was_established;
-    bool confirmed_told;
+    bool ending;         /* it is gone, when the user has read what it sent */
+    size_t dropped;      /* bytes that were written to it, not confirmed, and forgotten already */
+    bool is_unconfirmed; /* a message is, and the user has not been told otherwise */
     unsigned hellos;
     uint64_t heard; /* when something of it came last */
     struct timer hello;
@@ -127,6 +138,7 @@ struct ordered {
     struct turn_ordered_events events;
     void *arg;
     struct timer closing;
+    bool leaves, has_lost; /* it closes: without waiting; and somebody will not get all */
     struct defer finishing, resuming;
     uint64_t confirmed, last_confirmed; /* bytes; now, and when the closing timer was set */
 };
@@ -142,6 +154,22 @@ static inline struct pipe *ordered_way(const struct ordered_peer *peer)
     return peer->by_spare && peer->owner->spare ? peer->owner->spare : peer->owner->below;
 }
 
+/* What packets to an established peer carry. */
+static inline uint64_t ordered_bond_of(const struct ordered_peer *peer)
+{
+    return ordered_bond(peer->theirs, peer->mine);
+}
+
+static inline bool ordered_is_closing(const struct ordered *o)
+{
+    return o->base.flags & (PIPE_IS_CLOSING | PIPE_IS_OVER);
+}
+
+static inline bool ordered_has_to_send(const struct ordered_peer *peer)
+{
+    return peer->out.first != peer->out.end;
+}
+
 /* turn_ordered.c: a packet: what ordered_build() writes, and then these bytes; nowhere if the pipe
  * is not up. */
 void ordered_send(struct pipe *below, const struct addr *to, const struct ordered_packet *packet,
@@ -152,20 +180,37 @@ void ordered_transmit(struct ordered_peer *peer, const struct ordered_packet *pa
                       const void *bytes, size_t len);
 /* Something of the peer's was confirmed. Tells the user, who may do anything to the pipe. */
 void ordered_shrunk(struct ordered_peer *peer);
-/* The peer is given up. It is gone then. */
-void ordered_give_up(struct ordered_peer *peer);
+/* If a closing pipe waits for nothing more, it says good-bye, soon. */
+void ordered_finish_if_done(struct ordered *o);
+
+/* ordered_peers.c */
+/* The peer known by that name, or who is there now. NULL: none. */
+struct ordered_peer *ordered_find(const struct ordered *o, const struct addr *addr);
+/* The same, or a new one, by which another may go. NULL: there are too many, or no memory. */
+struct ordered_peer *ordered_get(struct ordered *o, const struct addr *addr);
+void ordered_free_peer(struct ordered_peer *peer);
+/* The peer is given up, or says that it goes. It may be freed then. */
+void ordered_end_peer(struct ordered_peer *peer);
+/* Frees those who ended and whose messages have been read since. */
+void ordered_drop_ended(struct ordered *o);
+void ordered_on_hello(struct ordered *o, const struct ordered_packet *packet,
+                      const struct ordered_from *from);
+void ordered_on_reset(struct ordered *o, uint64_t bond);
+/* DATA, ACK and BYE; frame: the whole packet. */
+void ordered_on_bonded(struct ordered *o, const struct ordered_packet *packet,
+                       const struct slice *frame, const struct ordered_from *from);
 
 /* ordered_paths.c */
-/* The peer may have sent this from another address, or by another pipe: whether it is followed. */
-bool ordered_follow(struct ordered_peer *peer, const struct ordered_packet *packet,
-                    const struct addr *from, bool by_spare);
+/* The peer may have sent this from another address, or by another pipe: follows it, or not. */
+void ordered_follow(struct ordered_peer *peer, const struct ordered_packet *packet,
+                    const struct ordered_from *from);
 /* The address of a pipe below, as peers see it; none: not known. */
 struct addr ordered_local(const struct pipe *pipe);
 /* Tells the peer where we can be reached, if there is more than one address. */
 void ordered_tell_places(struct ordered_peer *peer);
 /* What it told. */
 void ordered_take_places(struct ordered_peer *peer, const struct slice *data);
-/* Nothing of the peer has come for a while: asks by every other way. */
+/* Nothing of the peer has come for a while: asks by every way. */
 void ordered_probe(struct ordered_peer *peer);
 void ordered_drop_spare(struct ordered *o);
 
@@ -180,6 +225,8 @@ void ordered_out_control(struct ordered_peer *peer, struct slice *data);
 void ordered_out_pump(struct ordered_peer *peer);
 /* A new incarnation of the peer: all messages that are not confirmed are numbered anew. */
 void ordered_out_restart(struct ordered_peer *peer);
+/* Nothing is confirmed any more: it may be elsewhere, or see us elsewhere. */
+bool ordered_out_is_stuck(const struct ordered_peer *peer);
 /* Another path to the peer: what flies is on the old one. */
 void ordered_out_moved(struct ordered_peer *peer);
 /* A confirmation. Ends by ordered_shrunk(). */

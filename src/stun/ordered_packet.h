@@ -3,7 +3,9 @@
  * Packets of ordered pipes (turn_ordered.h). Pure.
  *
  * All numbers in network byte order. A tag is a random number by which a side knows one incarnation
- * of a peer; who sends it has heard it. Numbers of segments begin at 0 in each direction and wrap.
+ * of a peer; who sends it has heard it. The bond of two tags (ordered_bond()) is what the packets
+ * carry that follow: both have to be right, since a tag may have been offered to two. Numbers of
+ * segments begin at 0 in each direction and wrap.
  *
  *      0                   1                   2                   3
  *      0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
@@ -16,19 +18,19 @@
  *
  *     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
  *     |   0xD2 DATA   |  flags: 1 first of a message, 2 last of it, 4 confirm at once,
- *     |  tag of the receiver, 64 bits                             ...
+ *     |  bond of the receiver's tag with the sender's, 64 bits     ...
  *     |  number of the segment                                        |
  *     |  time of sending, microseconds                                |
  *     |  the segment                                              ...
  *     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
- *     (the tag follows the flags at once: byte 2)
+ *     (the bond follows the flags at once: byte 2)
  *
  *     8 places: no message, but where the sender can be reached, besides, one after the other:
  *     family (4 or 6), port (2 bytes), address
  *
  *     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
  *     |   0xD3 ACK    |  flags: 1 ask, 2 no memory for something that came
- *     |  tag of the receiver, 64 bits (from byte 2)               ...
+ *     |  bond of the receiver's tag with the sender's (from byte 2) ...
  *     |  next: the number of the first segment that is missing        |
  *     |  limit: the number of the first one that there is no room for |
  *     |  time of sending of the newest segment, as it said            |
@@ -36,8 +38,8 @@
  *     |  bits, from the highest of the first byte: has come what follows `next`, one a segment ...
  *     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
  *
- *     0xD4 RESET, flags 0, tag: "I do not know this tag", which came to me
- *     0xD5 BYE, flags 0, tag of the receiver: "I close, and hear nothing more"
+ *     0xD4 RESET, flags 0, bond: "I do not know this bond", which came to me
+ *     0xD5 BYE, flags 0, bond: "I close, and hear nothing more"
  */
 #ifndef ADIT_STUN_ORDERED_PACKET_H
 #define ADIT_STUN_ORDERED_PACKET_H
@@ -74,7 +76,7 @@ enum ordered_flag {
 struct ordered_packet {
     enum ordered_type type;
     uint8_t flags;
-    uint64_t to;      /* tag of the receiver */
+    uint64_t to;      /* HELLO: tag of the receiver; else the bond */
     uint64_t from;    /* HELLO: of the sender */
     uint32_t number;  /* DATA; ACK: next */
     uint32_t limit;   /* ACK */
@@ -83,6 +85,12 @@ struct ordered_packet {
     const uint8_t *bytes; /* DATA: the segment; ACK: the bits. In the caller's packet */
     size_t len;
 };
+
+/* What names two incarnations to the first of them. */
+static inline uint64_t ordered_bond(uint64_t receiver, uint64_t sender)
+{
+    return receiver ^ (sender << 32 | sender >> 32);
+}
 
 /* Parses a whole datagram. Bytes used; ADIT_EFORMAT: it is none of ours, or of another version. */
 int ordered_parse(const uint8_t *bytes, size_t len, struct ordered_packet *packet);

@@ -3,23 +3,29 @@
  * Theory of operation
  *
  * Where peers are. A peer that sends from another address is followed there, if what it sends has
- * the tag and says so: an ACK that asks, or DATA newer than all before. Whoever moves announces
- * itself by such an ACK, until something comes.
+ * the bond and says so: an ACK that asks; or DATA newer than all before, from an address that is
+ * none of those it is known to have, for both sides send by what they think best, and would chase
+ * each other from one path to the other; or anything, if nothing of ours is confirmed any more.
+ * Whoever moves announces itself by an ACK that asks, until something comes.
  *
  * An ordered pipe may have a spare pipe beside the one below it: another relayed address, at
  * another server. Each side tells the other its addresses ahead of time (a message of the ordered
  * pipe's own, so it comes), and whoever hears of a place sends an ACK there by both pipes, which
  * changes nothing there, but has its servers permit that address. Two timeouts without a
- * confirmation, and the sender asks by every other pair of pipe and place; the other side follows
- * what comes, and asks back, so the first follows its answer. So the death of a server that both
- * sides use costs them some round trips; nobody else has to carry new addresses between them.
+ * confirmation, and the sender asks by every pair of pipe and place, where the peer was before
+ * among them: the other side follows, and answers, and the first follows the answer and asks once
+ * more by that, so that both have a way that works in both directions. So the death of a server
+ * that both sides use costs them some round trips; nobody else has to carry new addresses between
+ * them. An ACK that asks and comes late may lead back to where the peer was; the same finds it.
  *
  *     A --(S1)--> B         S1 dies     A' --(S2)--> B'      A', B' were known
  *
- * A place is what a peer says, so a peer could name somebody else's. It gets a few short packets,
- * if the server permits it at all: of ORDERED_PLACES places, TOLD_MAX times.
+ * A place is what a peer says, so a peer could name somebody else's. It gets short packets: at once
+ * TOLD_MAX times an hour, and two for each timeout, while the peer lets us wait. It is not believed
+ * if it reaches less far (this machine, this network, groups) than where the peer is and where we
+ * are, so nobody has packets sent inside a network who is not there.
  *
- * Limits: ORDERED_PLACES of a peer; what it tells after TOLD_MAX times is not heard.
+ * Limits: ORDERED_PLACES of a peer, and one where it was before.
  */
 #include <string.h>
 
@@ -27,7 +33,11 @@
 #include "stun/ordered_int.h"
 
 #define TOLD_MAX    32
+#define TOLD_US     (3600 * SEC_US)
 #define PLACE_BYTES (1 + 2 + 16)
+
+/* From where an address can be reached. */
+enum reach { REACH_NONE, REACH_HOST, REACH_NETWORK, REACH_WORLD };
 
 static struct ordered *ordered_of(const struct pipe *pipe)
 {
@@ -36,24 +46,45 @@ static struct ordered *ordered_of(const struct pipe *pipe)
 
 /* --- Following --- */
 
-bool ordered_follow(struct ordered_peer *peer, const struct ordered_packet *packet,
-                    const struct addr *from, bool by_spare)
+/* It was said to be there, or has been. */
+static bool is_known_place(const struct ordered_peer *peer, const struct addr *addr)
+{
+    for (unsigned i = 0; i < peer->place_count; i++)
+        if (addr_equal(&peer->places[i], addr))
+            return true;
+    return addr_equal(&peer->now, addr) || addr_equal(&peer->before, addr);
+}
+
+static bool is_to_be_followed(const struct ordered_peer *peer, const struct ordered_packet *packet,
+                              const struct ordered_from *from)
+{
+    if (ordered_out_is_stuck(peer))
+        return true;
+    if (packet->type == ORDERED_ACK)
+        return packet->flags & ORDERED_ASK;
+    return ordered_in_is_newer(peer, packet->time_us) && !is_known_place(peer, &from->addr);
+}
+
+void ordered_follow(struct ordered_peer *peer, const struct ordered_packet *packet,
+                    const struct ordered_from *from)
 {
     struct ordered *o = peer->owner;
-    struct addr name = peer->name, now = *from;
-    bool elsewhere = !addr_equal(&peer->now, from);
+    struct addr name = peer->name;
+    bool elsewhere = !addr_equal(&peer->now, &from->addr), was_stuck = ordered_out_is_stuck(peer);
 
-    if (!elsewhere && peer->by_spare == by_spare)
-        return false;
-    if (packet->type == ORDERED_DATA ? !ordered_in_is_newer(peer, packet->time_us)
-                                     : !(packet->flags & ORDERED_ASK))
-        return false;
-    peer->now = *from;
-    peer->by_spare = by_spare;
+    if (!elsewhere && peer->by_spare == from->by_spare)
+        return;
+    if (!is_to_be_followed(peer, packet, from))
+        return;
+    if (elsewhere)
+        peer->before = peer->now;
+    peer->now = from->addr;
+    peer->by_spare = from->by_spare;
     ordered_out_moved(peer);
-    if (elsewhere && o->events.moved && !(o->base.flags & (PIPE_IS_CLOSING | PIPE_IS_OVER)))
-        o->events.moved(&o->base, &name, &now, o->arg);
-    return true;
+    if (was_stuck)
+        ordered_in_ack(peer, ORDERED_ASK);
+    if (elsewhere && o->events.moved && !ordered_is_closing(o))
+        o->events.moved(&o->base, &name, &from->addr, o->arg);
 }
 
 /* --- Places --- */
@@ -79,34 +110,40 @@ static size_t put_place(uint8_t *bytes, const struct addr *addr)
     return 3 + len;
 }
 
-/* A packet by a pipe to a place, if it is not what is used. */
+/* A packet by a pipe to a place; only one that asks goes by the way that is used, too. */
 static void ask_at(struct ordered_peer *peer, struct pipe *way, const struct addr *place,
                    uint8_t flags)
 {
     const struct ordered_packet packet = {.type = ORDERED_ACK,
                                           .flags = flags,
-                                          .to = peer->theirs,
+                                          .to = ordered_bond_of(peer),
                                           .number = peer->in.next,
                                           .limit = peer->in.told_limit,
                                           .time_us = peer->in.time_us,
                                           .delay_us = ORDERED_NO_DELAY};
 
-    if (way && !(way == ordered_way(peer) && addr_equal(place, &peer->now)))
+    if (way && (flags || way != ordered_way(peer) || !addr_equal(place, &peer->now)))
         ordered_send(way, place, &packet, NULL, 0);
+}
+
+static void ask_by_both(struct ordered_peer *peer, const struct addr *place, uint8_t flags)
+{
+    ask_at(peer, peer->owner->below, place, flags);
+    ask_at(peer, peer->owner->spare, place, flags);
 }
 
 static void ask_by_all(struct ordered_peer *peer, uint8_t flags)
 {
-    struct ordered *o = peer->owner;
+    bool told_before = !addr_is_set(&peer->before);
 
-    ask_at(peer, o->below, &peer->now, flags);
-    ask_at(peer, o->spare, &peer->now, flags);
+    ask_by_both(peer, &peer->now, flags);
     for (unsigned i = 0; i < peer->place_count; i++) {
-        if (addr_equal(&peer->places[i], &peer->now))
-            continue;
-        ask_at(peer, o->below, &peer->places[i], flags);
-        ask_at(peer, o->spare, &peer->places[i], flags);
+        told_before = told_before || addr_equal(&peer->places[i], &peer->before);
+        if (!addr_equal(&peer->places[i], &peer->now))
+            ask_by_both(peer, &peer->places[i], flags);
     }
+    if (!told_before && flags)
+        ask_by_both(peer, &peer->before, flags);
 }
 
 void ordered_tell_places(struct ordered_peer *peer)
@@ -126,25 +163,82 @@ void ordered_tell_places(struct ordered_peer *peer)
     ask_by_all(peer, 0);
 }
 
+static enum reach reach_of_v4(const uint8_t *bytes)
+{
+    if (bytes[0] == 0 || bytes[0] >= 224) /* none, groups, everybody */
+        return REACH_NONE;
+    if (bytes[0] == 127)
+        return REACH_HOST;
+    if (bytes[0] == 10 || (bytes[0] == 172 && bytes[1] >> 4 == 1) ||
+        (bytes[0] == 192 && bytes[1] == 168) || (bytes[0] == 169 && bytes[1] == 254) ||
+        (bytes[0] == 100 && bytes[1] >> 6 == 1))
+        return REACH_NETWORK;
+    return REACH_WORLD;
+}
+
+static enum reach reach_of(const struct addr *addr)
+{
+    struct addr plain = addr_unmap(addr);
+    const uint8_t *bytes = plain.ip.bytes;
+
+    if (!addr_is_set(addr) || addr->port == 0 || addr_is_any(&plain))
+        return REACH_NONE;
+    if (plain.family == AF_INET)
+        return reach_of_v4(bytes);
+    if (bytes[0] == 0xFF)
+        return REACH_NONE;
+    if (addr_is_loopback(&plain))
+        return REACH_HOST;
+    if (bytes[0] >> 1 == 0x7E || (bytes[0] == 0xFE && bytes[1] >> 7)) /* fc00::/7, fe80::/9 */
+        return REACH_NETWORK;
+    return REACH_WORLD;
+}
+
+/* How far a place has to reach to be believed: as far as where the peer is, or where we are. */
+static enum reach least_reach(const struct ordered_peer *peer)
+{
+    enum reach least = reach_of(&peer->now);
+
+    for (int i = 0; i < 2; i++) {
+        enum reach ours = reach_of(&peer->owner->local[i]);
+
+        if (ours != REACH_NONE && ours < least)
+            least = ours;
+    }
+    return least > REACH_NONE ? least : REACH_HOST;
+}
+
+/* The next place that was told; bytes used, 0: no more. */
+static size_t get_place(const uint8_t *bytes, size_t len, struct addr *place)
+{
+    size_t ip = len > 0 && bytes[0] == 6 ? 16 : 4;
+
+    if (len < 3 + ip || (bytes[0] != 4 && bytes[0] != 6))
+        return 0;
+    *place = addr_any(ip == 16 ? AF_INET6 : AF_INET, get16(bytes + 1));
+    memcpy(place->ip.bytes, bytes + 3, ip);
+    return 3 + ip;
+}
+
 void ordered_take_places(struct ordered_peer *peer, const struct slice *data)
 {
-    const uint8_t *bytes = data->data, *end = bytes + data->len;
+    enum reach least = least_reach(peer);
+    struct addr place;
+    size_t used;
 
-    if (peer->told_places++ >= TOLD_MAX)
-        return;
     peer->place_count = 0;
-    while (end - bytes >= 3 && peer->place_count < ORDERED_PLACES) {
-        size_t len = bytes[0] == 6 ? 16 : 4;
-        struct addr *place = &peer->places[peer->place_count];
-
-        if ((bytes[0] != 4 && bytes[0] != 6) || (size_t)(end - bytes) < 3 + len)
+    for (size_t at = 0; peer->place_count < ORDERED_PLACES; at += used) {
+        used = get_place(data->data + at, data->len - at, &place);
+        if (used == 0)
             break;
-        *place = addr_any(len == 16 ? AF_INET6 : AF_INET, get16(bytes + 1));
-        memcpy(place->ip.bytes, bytes + 3, len);
-        peer->place_count += place->port != 0;
-        bytes += 3 + len;
+        if (reach_of(&place) >= least)
+            peer->places[peer->place_count++] = place;
     }
-    if (peer->established)
+    if (ordered_now(peer) - peer->told_places_at >= TOLD_US) {
+        peer->told_places = 0;
+        peer->told_places_at = ordered_now(peer);
+    }
+    if (peer->established && peer->told_places++ < TOLD_MAX)
         ask_by_all(peer, 0);
 }
 

@@ -15,8 +15,9 @@
  * ORDERED_WINDOW segments, or as many as an ACK has bits for, or ORDERED_HELD_MAX bytes of the
  * longest that has come. A sender that does not keep to the bytes, and all senders together when
  * ORDERED_HELD_ALL_MAX are held (but for a share of each), have what is not in order dropped, and
- * are told so (ORDERED_FULL). A message beyond TURN_ORDERED_MESSAGE_MAX, which no sender of ours
- * writes, is passed over.
+ * are told so (ORDERED_FULL); and so have those who send to a pipe that closes, since nobody will
+ * read it, and its sender shall not think so. A message beyond TURN_ORDERED_MESSAGE_MAX, which no
+ * sender of ours writes, is passed over.
  *
  * Confirmations: at the end of the turn when something begins or ceases to be missing, the sender
  * asks for one, who knows how many it needs, or ACK_EVERY segments have come; else after
@@ -80,7 +81,7 @@ void ordered_in_ack(struct ordered_peer *peer, uint8_t flags)
     uint8_t bits[ORDERED_BITS_MAX];
     struct ordered_packet packet = {.type = ORDERED_ACK,
                                     .flags = flags | (in->is_full ? ORDERED_FULL : 0),
-                                    .to = peer->theirs,
+                                    .to = ordered_bond_of(peer),
                                     .number = in->next,
                                     .limit = in->deliver + window_of(peer),
                                     .time_us = in->time_us,
@@ -191,6 +192,7 @@ void ordered_in_deliver(struct ordered_peer *peer)
     struct ordered_in *in = &peer->in;
     uint32_t window = window_of(peer);
 
+    in->delivering = true;
     while (in->deliver != in->next && pipe_read_budget(&peer->owner->base) > 0) {
         struct ordered_slot *slot = slot_at(in, in->deliver++);
         struct slice data = slot->data;
@@ -200,6 +202,7 @@ void ordered_in_deliver(struct ordered_peer *peer)
         *slot = (struct ordered_slot){0};
         deliver_segment(peer, &data, flags);
     }
+    in->delivering = false;
     /* A sender that was held back is told when half the window is free again. */
     if (in->ring && in->deliver + window - in->told_limit >= window / 2 &&
         is_before(in->told_limit, in->deliver + window))
@@ -292,7 +295,7 @@ void ordered_in_data(struct ordered_peer *peer, const struct slice *frame,
         return;
     }
     stays = number != in->next || pipe_read_budget(&peer->owner->base) == 0;
-    if (!has_memory(peer, packet->len, stays)) {
+    if (ordered_is_closing(peer->owner) || !has_memory(peer, packet->len, stays)) {
         in->is_full = true;
         plan_ack(peer, false); /* it is sent again, when there is room */
         return;

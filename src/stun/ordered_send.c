@@ -97,9 +97,9 @@ void ordered_out_write(struct ordered_peer *peer, struct slice *data)
     struct ordered_out *out = &peer->out;
     uint8_t flags = ORDERED_FIRST;
 
-    if (out->first == out->end)
+    if (!peer->is_unconfirmed)
         out->progress = ordered_now(peer);
-    peer->confirmed_told = false;
+    peer->is_unconfirmed = true;
     while (data->len - at > most) {
         push(peer, slice_part(data, at, most), flags);
         at += most;
@@ -235,11 +235,14 @@ static uint64_t spare_at(const struct ordered_out *out, uint64_t now, uint32_t *
     wait = wait < SPARE_MIN_US ? SPARE_MIN_US : wait > SPARE_US ? SPARE_US : wait;
     for (uint32_t i = 0; i < out->flies.count; i++) {
         const struct ordered_segment *segment = segment_at(out, n);
-        uint64_t due = segment->mark.sent_at + (wait << (segment->sent - 1));
+        uint64_t due;
 
-        if (segment->sent <= SPARES && due < at) {
-            at = due;
-            *number = n;
+        if (segment->sent <= SPARES) {
+            due = segment->mark.sent_at + (wait << (segment->sent - 1));
+            if (due < at) {
+                at = due;
+                *number = n;
+            }
         }
         n = segment->after;
     }
@@ -301,7 +304,7 @@ static void transmit(struct ordered_peer *peer, uint32_t number, bool ask)
     const struct ordered_segment *segment = segment_at(out, number);
     const struct ordered_packet packet = {.type = ORDERED_DATA,
                                           .flags = segment->flags | (ask ? ORDERED_NOW : 0),
-                                          .to = peer->theirs,
+                                          .to = ordered_bond_of(peer),
                                           .number = number,
                                           .time_us = (uint32_t)segment->mark.sent_at};
 
@@ -443,7 +446,7 @@ static void on_timeout(void *arg)
     uint64_t now = ordered_now(peer);
 
     if (now - out->progress >= peer->owner->give_up_ms * MS_US) {
-        ordered_give_up(peer);
+        ordered_end_peer(peer);
         return;
     }
     if (out->flies.count == 0 && out->lost.count == 0) {
@@ -457,7 +460,7 @@ static void on_timeout(void *arg)
         } while (out->timeouts >= TIMEOUTS_ALL && out->flies.count > 0);
         if (out->credit < peer->owner->packet_max)
             out->credit = peer->owner->packet_max;
-        if (out->timeouts >= TIMEOUTS_PROBE)
+        if (ordered_out_is_stuck(peer))
             ordered_probe(peer);
     }
     set_timeout(peer);
@@ -600,6 +603,11 @@ static void begin(struct ordered_peer *peer)
     ordered_rate_init(&out->rate, peer->owner->rate_max);
 }
 
+bool ordered_out_is_stuck(const struct ordered_peer *peer)
+{
+    return peer->out.timeouts >= TIMEOUTS_PROBE;
+}
+
 void ordered_out_moved(struct ordered_peer *peer)
 {
     struct ordered_out *out = &peer->out;
@@ -639,7 +647,6 @@ void ordered_out_restart(struct ordered_peer *peer)
 void ordered_out_init(struct ordered_peer *peer)
 {
     begin(peer);
-    peer->confirmed_told = true;
     timer_init(&peer->out.pace, on_pace, peer);
     timer_init(&peer->out.timeout, on_timeout, peer);
 }
@@ -655,4 +662,6 @@ void ordered_out_free(struct ordered_peer *peer)
     release(peer);
     free(out->ring);
     out->ring = NULL;
+    out->cap = 0;
+    out->flies = out->lost = (struct ordered_list){0};
 }

@@ -7,7 +7,8 @@
  *
  * pipe_room() is what may be written before more would only be queued: those who respect it keep
  * memory bounded; pipe_queued() is what the peers have not confirmed. pipe_close() sends and
- * awaits the confirmation of all of it, for up to linger_ms without progress.
+ * awaits the confirmation of all of it, for up to linger_ms without progress; its end is
+ * -ECONNRESET if not all was confirmed. While it closes, nothing that comes is confirmed.
  */
 #ifndef ADIT_STUN_TURN_ORDERED_H
 #define ADIT_STUN_TURN_ORDERED_H
@@ -34,11 +35,13 @@ struct pipe *turn_ordered_below(const struct pipe *pipe);
 /* What only this kind tells. Any may be NULL. */
 struct turn_ordered_events {
     /* A peer answers for the first time, or again after it started anew (messages that the earlier
-     * one had not confirmed go to the new one). */
+     * one had not confirmed go to the new one, from the first; if it is the same after all, and has
+     * given us up, it may get some of them twice). */
     void (*joined)(struct pipe *pipe, const struct addr *peer, bool again, void *arg);
     /* All that was written to it is confirmed. */
     void (*confirmed)(struct pipe *pipe, const struct addr *peer, void *arg);
-    /* It was given up; `bytes` written to it are not confirmed and dropped. */
+    /* It was given up, or has gone; `bytes` written to it are not confirmed and dropped. Told
+     * behind the last message that came of it, so later if the pipe is paused. */
     void (*lost)(struct pipe *pipe, const struct addr *peer, size_t bytes, void *arg);
     /* It sends from another address; it keeps the name under which it is known. */
     void (*moved)(struct pipe *pipe, const struct addr *peer, const struct addr *now, void *arg);

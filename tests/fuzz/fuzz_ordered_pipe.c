@@ -124,7 +124,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
         memcpy(packet, data + 2, len);
         if (len >= ORDERED_TAG_BYTES && packet[0] != ORDERED_HELLO)
-            put64(packet + 2, packet[0] == ORDERED_RESET ? MY_TAG : peer.tag);
+            put64(packet + 2, packet[0] == ORDERED_RESET ? ordered_bond(MY_TAG, peer.tag)
+                                                         : ordered_bond(peer.tag, MY_TAG));
         if (data[0] & 16 && len >= 22)
             put32(packet + (packet[0] == ORDERED_ACK ? 18 : 14), (uint32_t)loop_now(loop));
         put(&peer, packet, len);

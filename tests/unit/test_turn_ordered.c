@@ -404,6 +404,30 @@ static void closing(void **state)
     finish(&net, &a, &b);
 }
 
+/* What comes to a pipe that closes is not confirmed, but said to be lost. */
+static void closing_takes_nothing(void **state)
+{
+    (void)state;
+    struct net net = {.loop = loop_new_virtual(16), .delay_us = 50 * MS_US, .rate = 100000};
+    struct side a, b;
+
+    net.buffer = 64000;
+    side_open(&a, &net, 1, NULL);
+    side_open(&b, &net, 2, NULL);
+    talk(&net, &a, &b, 5);
+    run_for(net.loop, SEC_US);
+    side_write(&a, &b); /* 65536 bytes: takes a while */
+    pipe_close(a.pipe);
+    side_write(&b, &a);
+    run_for(net.loop, 5 * SEC_US);
+    assert_int_equal(a.ends, 1);
+    assert_int_equal(b.expected, 6);
+    assert_int_equal(a.expected, 5);
+    assert_int_equal(b.lost, 1);
+    assert_int_equal(b.lost_bytes, message_len(5));
+    finish(&net, &a, &b);
+}
+
 /* Leaving does not wait, but says good-bye. */
 static void leaving(void **state)
 {
@@ -427,6 +451,83 @@ static void leaving(void **state)
     finish(&net, &a, &b);
 }
 
+/* What is confirmed is delivered, although the reader pauses while its sender closes, or is started
+ * again; what the user is told of the sender comes behind it. */
+static void ends_of_a_sender_while_paused(void **state)
+{
+    (void)state;
+    struct net net = {.loop = loop_new_virtual(14), .delay_us = 20 * MS_US, .loss = 5};
+    struct side a, b, c;
+
+    side_open(&a, &net, 1, NULL);
+    side_open(&b, &net, 2, NULL);
+    talk(&net, &a, &b, 3);
+    pipe_pause(b.pipe);
+    while (a.written < 20)
+        side_write(&a, &b);
+    pipe_close(a.pipe);
+    run_for(net.loop, 20 * SEC_US);
+    assert_int_equal(a.ends, 1);
+    assert_int_equal(b.expected, 3);
+    side_open(&a, &net, 1, NULL); /* another one, with the same address, waits until that is read */
+    a.written = 20;
+    while (a.written < 30)
+        side_write(&a, &b);
+    run_for(net.loop, 20 * SEC_US);
+    assert_int_equal(b.joined + b.lost, 1);
+    pipe_resume(b.pipe);
+    run_for(net.loop, 5 * SEC_US);
+    assert_int_equal(b.expected, 30);
+    assert_int_equal(b.lost, 1);
+    assert_int_equal(b.joined, 2);
+    pipe_pause(b.pipe);
+    while (a.written < 40)
+        side_write(&a, &b);
+    run_for(net.loop, 5 * SEC_US);
+    assert_int_equal(pipe_queued(a.pipe), 0);
+    pipe_abort(a.pipe, -ECANCELED); /* without a word */
+    run_for(net.loop, SEC_US);
+    side_open(&c, &net, 1, NULL);
+    c.written = 40;
+    while (c.written < 50)
+        side_write(&c, &b);
+    run_for(net.loop, 20 * SEC_US);
+    assert_int_equal(b.expected, 30);
+    pipe_resume(b.pipe);
+    run_for(net.loop, 5 * SEC_US);
+    assert_false(b.wrong);
+    assert_int_equal(b.expected, 50);
+    assert_int_equal(b.again, 1);
+    finish(&net, &b, &c);
+}
+
+/* A peer that moved, and is then started again where it was at first, is heard there. */
+static void restart_at_the_first_address(void **state)
+{
+    (void)state;
+    struct net net = {.loop = loop_new_virtual(15), .delay_us = 20 * MS_US};
+    struct side a, b, c;
+
+    side_open(&a, &net, 1, NULL);
+    side_open(&b, &net, 2, NULL);
+    talk(&net, &a, &b, 20);
+    ((struct end *)turn_ordered_below(b.pipe))->addr.port = 3;
+    turn_ordered_moved(b.pipe);
+    run_for(net.loop, SEC_US);
+    assert_int_equal(a.moved, 1);
+    pipe_abort(b.pipe, -ECANCELED);
+    run_for(net.loop, SEC_US);
+    side_open(&c, &net, 2, NULL);
+    c.expected = c.written = 20;
+    side_write(&c, &a);
+    side_write(&a, &c);
+    run_for(net.loop, 2 * SEC_US);
+    assert_int_equal(a.expected, 21);
+    assert_int_equal(c.expected, 21);
+    assert_int_equal(a.moved, 2);
+    finish(&net, &a, &c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -438,12 +539,15 @@ int main(void)
         cmocka_unit_test(moves),
         cmocka_unit_test(strangers),
         cmocka_unit_test(closing),
+        cmocka_unit_test(closing_takes_nothing),
         cmocka_unit_test(leaving),
         cmocka_unit_test(restart_within_a_message),
         cmocka_unit_test(gone_within_a_message),
         cmocka_unit_test(empty_messages),
         cmocka_unit_test(room_for_short_messages),
         cmocka_unit_test(many_who_vanish),
+        cmocka_unit_test(ends_of_a_sender_while_paused),
+        cmocka_unit_test(restart_at_the_first_address),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,21 +10,31 @@
 struct attacker {
     struct pipe *pipe;
     struct addr addr, victim;
-    uint64_t tag; /* by which the victim knows us */
+    uint64_t own; /* tag, by which we know the victim */
+    uint64_t bond;
     uint32_t acked;
     uint8_t flags; /* of the last ACK */
     unsigned replies;
 };
 
-static void put(struct attacker *attacker, const struct ordered_packet *packet, size_t len)
+static void put_with(struct attacker *attacker, const struct ordered_packet *packet,
+                     const uint8_t *bytes, size_t len)
 {
     struct slice slice = {block_new_sized(ORDERED_ACK_BYTES + len), NULL, 0};
 
     slice.data = block_start(slice.block);
     slice.len = ordered_build(slice.data, packet);
-    memset(slice.data + slice.len, 0xAB, len);
+    if (bytes)
+        memcpy(slice.data + slice.len, bytes, len);
+    else
+        memset(slice.data + slice.len, 0xAB, len);
     slice.len += len;
     pipe_write_to(attacker->pipe, &slice, &attacker->victim);
+}
+
+static void put(struct attacker *attacker, const struct ordered_packet *packet, size_t len)
+{
+    put_with(attacker, packet, NULL, len);
 }
 
 static void on_packet(struct pipe *pipe, const struct slice *data, const struct addr *from,
@@ -43,40 +53,61 @@ static void on_packet(struct pipe *pipe, const struct slice *data, const struct 
     }
     if (packet.type != ORDERED_HELLO)
         return;
-    attacker->tag = packet.from;
+    attacker->bond = ordered_bond(packet.from, attacker->own);
     if (packet.flags & ORDERED_ASK)
         put(attacker,
-            &(struct ordered_packet){.type = ORDERED_HELLO, .from = 99, .to = packet.from}, 0);
+            &(struct ordered_packet){
+                .type = ORDERED_HELLO, .from = attacker->own, .to = packet.from},
+            0);
+}
+
+static void attack_from(struct attacker *attacker, struct net *net, const struct addr *from,
+                        const struct side *victim)
+{
+    static const struct pipe_events events = {.message = on_packet};
+
+    *attacker = (struct attacker){.own = from->port, .addr = *from, .victim = victim->addr};
+    attacker->pipe = end_new_at(net, from);
+    pipe_add_listener(attacker->pipe, &events, attacker);
+    run_for(net->loop, 1);
+    put(attacker,
+        &(struct ordered_packet){
+            .type = ORDERED_HELLO, .flags = ORDERED_ASK, .from = attacker->own},
+        0);
+    run_for(net->loop, 50 * MS_US);
+    assert_true(attacker->bond != 0);
 }
 
 static void attack(struct attacker *attacker, struct net *net, uint16_t port,
                    const struct side *victim)
 {
-    static const struct pipe_events events = {.message = on_packet};
+    struct addr from = addr_loopback(AF_INET, port);
 
-    *attacker = (struct attacker){.addr = addr_loopback(AF_INET, port), .victim = victim->addr};
-    attacker->pipe = end_new(net, port);
-    pipe_add_listener(attacker->pipe, &events, attacker);
-    run_for(net->loop, 1);
-    put(attacker, &(struct ordered_packet){.type = ORDERED_HELLO, .flags = ORDERED_ASK, .from = 99},
-        0);
-    run_for(net->loop, 50 * MS_US);
-    assert_true(attacker->tag != 0);
+    attack_from(attacker, net, &from, victim);
 }
 
 static void put_data(struct attacker *attacker, uint32_t number, size_t len, uint8_t flags)
 {
     put(attacker,
         &(struct ordered_packet){
-            .type = ORDERED_DATA, .flags = flags, .to = attacker->tag, .number = number},
+            .type = ORDERED_DATA, .flags = flags, .to = attacker->bond, .number = number},
         len);
+}
+
+static void put_bytes(struct attacker *attacker, uint32_t number, const uint8_t *bytes, size_t len,
+                      uint8_t flags)
+{
+    put_with(attacker,
+             &(struct ordered_packet){
+                 .type = ORDERED_DATA, .flags = flags, .to = attacker->bond, .number = number},
+             bytes, len);
 }
 
 static void put_ack(struct attacker *attacker, uint32_t number, uint32_t limit, size_t bits)
 {
     put(attacker,
         &(struct ordered_packet){
-            .type = ORDERED_ACK, .to = attacker->tag, .number = number, .limit = limit},
+            .type = ORDERED_ACK, .to = attacker->bond, .number = number, .limit = limit},
         bits);
 }
 
@@ -128,7 +159,7 @@ static void blocks(void **state)
     attack(&attacker, &net, 100, &a);
     for (uint32_t n = 0; n < 2000; n++) {
         const struct ordered_packet packet = {
-            .type = ORDERED_DATA, .flags = 3, .to = attacker.tag, .number = n};
+            .type = ORDERED_DATA, .flags = 3, .to = attacker.bond, .number = n};
         struct slice slice = {block_new(), NULL, ORDERED_DATA_BYTES + 1};
 
         slice.data = block_start(slice.block);
@@ -178,6 +209,127 @@ static void places(void **state)
     assert_int_equal(b.expected, 1);
     assert_int_equal(a.lost + b.lost + a.again + b.again, 0);
     pipe_abort(c.pipe, -ECANCELED);
+    finish(&net, &a, &b);
+}
+
+/* Who has heard our tag, but is not whom we heard with it, is not taken for that: a tag is offered
+ * to all who introduce themselves before one has proven to be there. */
+static void bonds(void **state)
+{
+    (void)state;
+    struct net net = {.loop = loop_new_virtual(1), .delay_us = 5 * MS_US};
+    struct attacker attacker;
+    struct ordered_peer *peer;
+    struct side a, b;
+    unsigned replies;
+
+    side_open(&a, &net, 1, NULL);
+    side_open(&b, &net, 2, NULL);
+    attack(&attacker, &net, 100, &a);
+    peer = ((struct ordered *)a.pipe)->peers;
+    assert_true(peer->established);
+    attacker.bond = ordered_bond(peer->mine, attacker.own + 1);
+    replies = attacker.replies;
+    put_data(&attacker, 0, 100, ORDERED_FIRST | ORDERED_LAST);
+    run_for(net.loop, 100 * MS_US);
+    assert_int_equal(a.expected, 0);
+    assert_int_equal(attacker.replies, replies + 1); /* that it is not known */
+    pipe_abort(attacker.pipe, -ECANCELED);
+    finish(&net, &a, &b);
+}
+
+/* Introductions with others' addresses, at the same moment: the two do not answer each other's
+ * answers for ever. */
+static void echoes(void **state)
+{
+    (void)state;
+    struct net net = {.loop = loop_new_virtual(1), .delay_us = 5 * MS_US, .duplicate = 50};
+    uint8_t bytes[ORDERED_HELLO_BYTES];
+    struct side a, b;
+    uint64_t sent;
+
+    side_open(&a, &net, 1, NULL);
+    side_open(&b, &net, 2, NULL);
+    talk(&net, &a, &b, 3);
+    run_for(net.loop, SEC_US);
+    sent = net.sent;
+    for (uint64_t i = 0; i < 10; i++) {
+        const struct ordered_packet packet = {
+            .type = ORDERED_HELLO, .flags = ORDERED_ASK, .from = i + 1};
+        struct slice slice;
+
+        ordered_build(bytes, &packet);
+        slice = slice_copy(bytes, sizeof(bytes));
+        carry(&net, &slice, i % 2 ? &a.addr : &b.addr, i % 2 ? &b.addr : &a.addr);
+        slice_drop(&slice);
+        run_for(net.loop, 1 * MS_US);
+    }
+    run_for(net.loop, 100 * MS_US);
+    assert_in_range(net.sent - sent, 10, 100);
+    talk(&net, &a, &b, 20);
+    assert_int_equal(a.again + b.again, 0);
+    finish(&net, &a, &b);
+}
+
+static void count_packet(struct pipe *pipe, const struct slice *data, const struct addr *from,
+                         void *arg)
+{
+    (void)pipe;
+    (void)data;
+    (void)from;
+    ++*(unsigned *)arg;
+}
+
+static struct addr parsed(const char *text)
+{
+    struct addr addr;
+
+    assert_int_equal(addr_parse(text, &addr), 0);
+    return addr;
+}
+
+/* A peer says that it is where somebody else is: who cannot be reached from where it is gets
+ * nothing, and others a few packets, however often it says so. */
+static void other_places(void **state)
+{
+    (void)state;
+    static const struct pipe_events events = {.message = count_packet};
+    static const char *const places[] = {"127.0.0.1:53", "10.1.2.3:53", "192.168.1.1:53",
+                                         "100.64.0.1:53", "192.0.2.1:53"};
+    struct net net = {.loop = loop_new_virtual(1), .delay_us = 5 * MS_US};
+    struct addr home = parsed("198.51.100.1:1000"), from = parsed("203.0.113.1:2000");
+    unsigned got[5] = {0};
+    struct attacker attacker;
+    struct pipe *ends[5];
+    struct side a, b = {0};
+
+    side_open_at(&a, &net, &home, NULL);
+    attack_from(&attacker, &net, &from, &a);
+    for (uint32_t i = 0; i < 5; i++) {
+        struct addr place = parsed(places[i]);
+        uint8_t bytes[7] = {4, 0, 53};
+
+        memcpy(bytes + 3, place.ip.bytes, 4);
+        ends[i] = end_new_at(&net, &place);
+        pipe_add_listener(ends[i], &events, &got[i]);
+        run_for(net.loop, 1 * MS_US);
+        for (uint32_t n = 0; n < 50; n++)
+            put_bytes(&attacker, i * 50 + n, bytes, sizeof(bytes),
+                      ORDERED_FIRST | ORDERED_LAST | ORDERED_CONTROL);
+        run_for(net.loop, i < 3 ? 3600 * SEC_US : SEC_US);
+    }
+    assert_int_equal(attacker.acked, 250);
+    assert_int_equal(got[0] + got[1] + got[2] + got[3], 0);
+    assert_int_equal(got[4], 0); /* it has told too much in this hour */
+    b.addr = from;
+    side_write(&a, &b); /* and confirms nothing */
+    run_for(net.loop, 70 * SEC_US);
+    assert_int_equal(a.lost, 1);
+    assert_in_range(got[4], 10, 60);
+    for (int i = 0; i < 5; i++)
+        pipe_abort(ends[i], -ECANCELED);
+    pipe_abort(attacker.pipe, -ECANCELED);
+    side_open(&b, &net, 3, NULL);
     finish(&net, &a, &b);
 }
 
@@ -271,8 +423,11 @@ static void wrap(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(memory),        cmocka_unit_test(blocks),       cmocka_unit_test(places),
-        cmocka_unit_test(confirmations), cmocka_unit_test(long_silence), cmocka_unit_test(wrap),
+        cmocka_unit_test(memory),        cmocka_unit_test(blocks),
+        cmocka_unit_test(places),        cmocka_unit_test(echoes),
+        cmocka_unit_test(bonds),         cmocka_unit_test(other_places),
+        cmocka_unit_test(confirmations), cmocka_unit_test(long_silence),
+        cmocka_unit_test(wrap),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

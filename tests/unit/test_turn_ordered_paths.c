@@ -2,6 +2,7 @@
 /* Theory of operation: ordered pipes with spares, over relays in virtual time that let in only what
  * comes from permitted addresses, and that die. A relay is an IP address. */
 #include "ordered_world.h"
+#include "stun/ordered_int.h"
 
 static struct addr at(unsigned relay, uint16_t port)
 {
@@ -180,11 +181,74 @@ static void spare_ends(void **state)
     finish(&net, &a, &b);
 }
 
+/* After an outage of all paths the two settle on one, and stay. */
+static void settles(void **state)
+{
+    (void)state;
+    struct net net = {.loop = loop_new_virtual(1), .delay_us = 20 * MS_US, .permissions = true};
+    struct side a, b;
+    int moves;
+
+    open_at(&a, &net, 1, 2, 10);
+    open_at(&b, &net, 3, 4, 20);
+    side_write(&a, &b);
+    side_write(&b, &a);
+    run_for(net.loop, 2 * SEC_US);
+    for (int i = 0; i < 5; i++) {
+        net.cut = true;
+        chatter(&net, &a, &b, 3 * SEC_US);
+        net.cut = false;
+        chatter(&net, &a, &b, 3 * SEC_US);
+        moves = a.moved + b.moved;
+        chatter(&net, &a, &b, 3 * SEC_US);
+        assert_int_equal(a.moved + b.moved, moves);
+    }
+    finish(&net, &a, &b);
+}
+
+/* A packet of an earlier place comes late, from a peer that has nothing to say: it is found again
+ * where it is, with no spare. */
+static void late_from_an_earlier_place(void **state)
+{
+    (void)state;
+    struct net net = {.loop = loop_new_virtual(1), .delay_us = 20 * MS_US};
+    struct ordered_packet packet = {.type = ORDERED_ACK, .flags = ORDERED_ASK};
+    uint8_t bytes[ORDERED_ACK_BYTES];
+    struct addr before;
+    struct slice slice;
+    struct side a, b;
+
+    open_at(&a, &net, 1, 0, 10);
+    open_at(&b, &net, 2, 0, 20);
+    side_write(&a, &b);
+    run_for(net.loop, SEC_US);
+    before = b.addr;
+    before.port = 30;
+    packet.to = ordered_bond(((struct ordered *)a.pipe)->peers->mine,
+                             ((struct ordered *)a.pipe)->peers->theirs);
+    ordered_build(bytes, &packet);
+    slice = slice_copy(bytes, sizeof(bytes));
+    carry(&net, &slice, &before, &a.addr);
+    slice_drop(&slice);
+    run_for(net.loop, SEC_US);
+    assert_int_equal(a.moved, 1);
+    side_write(&a, &b);
+    run_for(net.loop, 5 * SEC_US);
+    assert_int_equal(b.expected, 2);
+    assert_int_equal(a.moved, 2);
+    finish(&net, &a, &b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(both_at_once),   cmocka_unit_test(one_side),   cmocka_unit_test(one_way),
-        cmocka_unit_test(without_spares), cmocka_unit_test(spare_ends),
+        cmocka_unit_test(both_at_once),
+        cmocka_unit_test(one_side),
+        cmocka_unit_test(one_way),
+        cmocka_unit_test(without_spares),
+        cmocka_unit_test(spare_ends),
+        cmocka_unit_test(settles),
+        cmocka_unit_test(late_from_an_earlier_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
