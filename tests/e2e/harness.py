@@ -270,6 +270,12 @@ class T:
             f.write(data)
         return self.path(name)
 
+    def secret(self, name, text):
+        """A file that only its owner can read."""
+        path = self.write(name, text)
+        os.chmod(path, 0o600)
+        return path
+
     # -- programs --
 
     def spawn(self, name, *argv, ns=None, **kw):

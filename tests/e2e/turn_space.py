@@ -96,7 +96,7 @@ class Space:
 
 
 def login(t):
-    return ["-c", "/dev/null", "--user", "alice", "--password-file", t.write("pw", "secret\n")]
+    return ["-c", "/dev/null", "--user", "alice", "--password-file", t.secret("pw", "secret\n")]
 
 
 class Listener:
@@ -130,7 +130,7 @@ def certificate(t):
 
 
 def probe(space, *argv, code=0, who=("--user", "alice"), password="secret", time_="200ms"):
-    more = ["--password-file", space.t.write("probe-pw", password)] if password else []
+    more = ["--password-file", space.t.secret("probe-pw", password)] if password else []
     got, out, err = space.adit("probe", "-c", "/dev/null", "--json", "--time", time_, *who, *more,
                                *argv, seconds=90)
     equal(got, code, f"turn probe: {err}{out[-2000:]}")

@@ -202,7 +202,7 @@ def of_secret(lab, secret, until):
     """A login by time-limited credentials as a web service gives them out."""
     user = f"{until}:anna"
     made = hmac.new(secret.encode(), user.encode(), "sha1").digest()
-    password = lab.t.write(f"password-{until}", base64.b64encode(made).decode())
+    password = lab.t.secret(f"password-{until}", base64.b64encode(made).decode())
     return ["--user", user, "--password-file", password]
 
 
@@ -214,7 +214,7 @@ def troubles(lab):
     no_relay = Coturn(lab, "tcponly", "no-udp-relay")
     four = Coturn(lab, "four", "user-quota=1", families=(4,))
     secret = lab.t.write("secret", "of the lab\n")
-    wrong = ["--user", "alice", "--password-file", lab.t.write("wrong", "wrong")]
+    wrong = ["--user", "alice", "--password-file", lab.t.secret("wrong", "wrong")]
     peer, faults = "44.128.98.98:1", []
     other.sites[0].wire.set({"block": "udp"})
     blocked = Client(other, server.uri())

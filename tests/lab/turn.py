@@ -104,7 +104,7 @@ class Client:
         t = self.t
         self.argv = ["-c", "/dev/null"]
         if login is None:
-            login = ["--user", USER, "--password-file", t.write("password", PASSWORD + "\n")]
+            login = ["--user", USER, "--password-file", t.secret("password", PASSWORD + "\n")]
         self.argv += login
         for server in servers:
             self.argv += ["--server", server]
