@@ -18,10 +18,10 @@ to, offers, size = (sys.argv[1], int(sys.argv[2])), int(sys.argv[3]), int(sys.ar
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
 s.bind((sys.argv[5], 0))
-tag, peer, sent, acked, next_, answers, listens = 7, 0, [], 0, 0, {}, False
+tag, bond, sent, acked, next_, answers, listens = os.urandom(8), 0, [], 0, 0, {}, False
 
 def hear(seconds):
-    global peer, acked, next_
+    global bond, acked, next_
     end = time.time() + seconds
     while seconds > 0:
         s.settimeout(max(end - time.time(), 0.001))
@@ -30,7 +30,8 @@ def hear(seconds):
         except socket.timeout:
             return
         if d[0] == 0xD1:
-            peer, seconds = struct.unpack(">Q", d[4:12])[0], 0
+            theirs, = struct.unpack(">Q", d[4:12])
+            bond, seconds = theirs ^ int.from_bytes(tag[4:] + tag[:4], "big"), 0
         elif d[0] == 0xD3:
             acked = max(acked, struct.unpack(">I", d[10:14])[0])
             seconds = min(seconds, 0.001)
@@ -39,18 +40,18 @@ def hear(seconds):
             answers[number] = d[18:19]
             while next_ in answers:
                 next_ += 1
-            s.sendto(struct.pack(">BBQIIII", 0xD3, 0, peer, next_, next_ + 4000, when, 0), to)
+            s.sendto(struct.pack(">BBQIIII", 0xD3, 0, bond, next_, next_ + 4000, when, 0), to)
 
 def send(message):
-    sent.append(struct.pack(">BBQII", 0xD2, 7, peer, len(sent), 1) + message)
+    sent.append(struct.pack(">BBQII", 0xD2, 7, bond, len(sent), 1) + message)
     s.sendto(sent[-1], to)
     while len(sent) - acked > 100:
         hear(0.1)
         for packet in sent[acked:acked + 50]:
             s.sendto(packet, to)
 
-while peer == 0:
-    s.sendto(struct.pack(">BBHQQ", 0xD1, 1, 1, tag, 0), to)
+while bond == 0:
+    s.sendto(struct.pack(">BBH8sQ", 0xD1, 1, 1, tag, 0), to)
     hear(0.5)
 for i in range(offers):
     send(b"\2" + struct.pack(">IQ", i, size) + os.urandom(32) + b"name%d" % i)
