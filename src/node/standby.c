@@ -20,7 +20,7 @@
  * send to that peer today is worse than any other. Ranks are looked at again when the network has
  * changed; a path whose address is gone, or whose interface is down or unplugged, is left at once.
  * Where no standby is wanted, a path over a lesser interface goes when a better one carries
- * traffic.
+ * traffic. One that was silent, and comes back when another has been made over its interface, goes.
  *
  * Limits: STANDBY_SLOTS interfaces; the peer owns them.
  */
@@ -195,32 +195,59 @@ static const struct path_info *active_path(const struct session_info *info)
 }
 
 struct spent {
-    struct node_peer *peer;
-    int rank; /* of the active path */
+    const struct node_peer *peer;
+    const struct session_info *info;
+    const struct path_info *active; /* may be NULL */
 };
+
+static bool is_lesser(const struct spent *spent, const struct path_info *path)
+{
+    const struct path_info *active = spent->active;
+
+    return active && path->rank > active->rank && path->rank / PLACES == active->rank / PLACES;
+}
+
+/* It was silent, another was made over its interface, and it has come back. */
+static bool is_doubled(const struct spent *spent, const struct path_info *path)
+{
+    for (uint32_t i = 0; i < spent->info->paths; i++) {
+        const struct path_info *other = &spent->info->path[i];
+
+        if (other->state != PATH_SUSPECT && other->rank == path->rank &&
+            other->since_us < path->since_us && addr_equal_ip(&other->local, &path->local))
+            return true;
+    }
+    return false;
+}
+
+static bool is_spent(const struct spent *spent, const struct path_info *path)
+{
+    if (path->state != PATH_STANDBY)
+        return false;
+    return is_doubled(spent, path) ||
+           (!is_kept(spent->peer->node->config) && is_lesser(spent, path));
+}
 
 static int review_spent(void *arg, const struct path_info *path)
 {
     const struct spent *spent = arg;
 
-    if (path->state == PATH_STANDBY && path->rank > spent->rank &&
-        path->rank / PLACES == spent->rank / PLACES)
-        return SESSION_RANK_SPENT;
-    return standby_review(spent->peer, path);
+    return is_spent(spent, path) ? SESSION_RANK_SPENT
+                                 : standby_review((void *)(uintptr_t)spent->peer, path);
 }
 
-/* Where no standby is wanted: a path over a lesser interface than the active one's has served. */
+/* Lets go what has served: all but the youngest path over an interface, and, where no standby is
+ * wanted, those over a lesser interface than the active one's. */
 static void drop_spent(struct node_peer *peer, const struct session_info *info)
 {
-    const struct path_info *active = active_path(info);
-    struct spent spent = {peer, active ? active->rank : 0};
-    bool any = false;
+    struct spent spent = {peer, info, active_path(info)};
 
-    for (uint32_t i = 0; active && i < info->paths; i++)
-        any = any || (info->path[i].state == PATH_STANDBY && info->path[i].rank > spent.rank &&
-                      info->path[i].rank / PLACES == spent.rank / PLACES);
-    if (any)
+    for (uint32_t i = 0; i < info->paths; i++) {
+        if (!is_spent(&spent, &info->path[i]))
+            continue;
         session_review_paths(peer->session, review_spent, &spent);
+        return;
+    }
 }
 
 static bool has_path_over(const struct session_info *info, const struct interfaces *list,
@@ -269,7 +296,7 @@ void standby_update(struct node_peer *peer)
                                                     ? SCHEDULER_CALM
                                                     : SCHEDULER_STOP);
     }
-    if (wanted && !is_kept(config))
+    if (wanted)
         drop_spent(peer, &info);
 }
 
