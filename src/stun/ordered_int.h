@@ -221,6 +221,8 @@ void ordered_out_free(struct ordered_peer *peer);
 void ordered_out_write(struct ordered_peer *peer, struct slice *data);
 /* A message between the two ordered pipes, short; takes the slice. */
 void ordered_out_control(struct ordered_peer *peer, struct slice *data);
+/* What is not confirmed of another peer's messages goes to this one, behind its own. */
+void ordered_out_take(struct ordered_peer *peer, struct ordered_peer *other);
 /* Sends what may be sent now. */
 void ordered_out_pump(struct ordered_peer *peer);
 /* A new incarnation of the peer: all messages that are not confirmed are numbered anew. */

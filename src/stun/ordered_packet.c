@@ -12,6 +12,7 @@ static int parse_hello(const uint8_t *bytes, size_t len, struct ordered_packet *
         return ADIT_EFORMAT;
     packet->from = get64(bytes + 4);
     packet->to = get64(bytes + 12);
+    packet->known = get64(bytes + 20);
     return packet->from ? (int)len : ADIT_EFORMAT;
 }
 
@@ -71,6 +72,7 @@ size_t ordered_build(uint8_t *bytes, const struct ordered_packet *packet)
         put16(bytes + 2, ORDERED_VERSION);
         put64(bytes + 4, packet->from);
         put64(bytes + 12, packet->to);
+        put64(bytes + 20, packet->known);
         return ORDERED_HELLO_BYTES;
     case ORDERED_DATA:
         put64(bytes + 2, packet->to);

@@ -14,6 +14,7 @@
  *     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+   heard yours"; ask: answer
  *     |  tag of the sender, 64 bits                               ...    this with your tag
  *     |  tag of the receiver, 64 bits; 0: not known               ...
+ *     |  the bond with whoever the sender knows at that address   ...    0: nobody
  *     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
  *
  *     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
@@ -49,10 +50,11 @@
 #include <stdint.h>
 
 #define ORDERED_VERSION     1
-#define ORDERED_HELLO_BYTES 20
+#define ORDERED_HELLO_BYTES 28
 #define ORDERED_DATA_BYTES  18   /* before the segment */
 #define ORDERED_ACK_BYTES   26   /* before the bits */
 #define ORDERED_TAG_BYTES   10   /* RESET, BYE */
+#define ORDERED_HEAD_MAX    28   /* of what ordered_build() writes */
 #define ORDERED_BITS_MAX    1024 /* bytes of bits */
 #define ORDERED_NO_DELAY    UINT32_MAX
 
@@ -78,6 +80,7 @@ struct ordered_packet {
     uint8_t flags;
     uint64_t to;      /* HELLO: tag of the receiver; else the bond */
     uint64_t from;    /* HELLO: of the sender */
+    uint64_t known;   /* HELLO: another bond; 0: none */
     uint32_t number;  /* DATA; ACK: next */
     uint32_t limit;   /* ACK */
     uint32_t time_us; /* DATA, ACK */

@@ -14,6 +14,8 @@
  * confirmed goes to the new one, from the beginning of a message. Whoever gets a bond that he does
  * not know says RESET, and the other introduces himself again. An introduction is answered where it
  * came from, by the pipe that it came by: the peer may have moved, and have started again since.
+ * Who knows somebody there already, says by which bond: whoever still has that was known by another
+ * address as well, and makes one peer of the two.
  *
  * Ends: a peer that confirms nothing for give_up_ms is given up; one that says BYE is gone. What it
  * sent and we confirmed is the user's all the same: while he does not read it, such a peer is
@@ -33,10 +35,13 @@
 #define ANNOUNCEMENTS  40            /* of a new address, until something comes: for a minute */
 
 static void send_hello(struct ordered *o, const struct ordered_from *to, uint64_t mine,
-                       uint64_t theirs, bool ask)
+                       uint64_t theirs, bool ask, uint64_t known)
 {
-    const struct ordered_packet packet = {
-        .type = ORDERED_HELLO, .flags = ask ? ORDERED_ASK : 0, .from = mine, .to = theirs};
+    const struct ordered_packet packet = {.type = ORDERED_HELLO,
+                                          .flags = ask ? ORDERED_ASK : 0,
+                                          .from = mine,
+                                          .to = theirs,
+                                          .known = known};
 
     ordered_send(to->by_spare ? o->spare : o->below, &to->addr, &packet, NULL, 0);
 }
@@ -139,7 +144,7 @@ static void on_hello_due(void *arg)
     }
     peer->hellos++;
     timer_set_in(o->base.loop, &peer->hello, wait < HELLO_MAX_US ? wait : HELLO_MAX_US);
-    send_hello(o, &to, peer->mine, 0, true);
+    send_hello(o, &to, peer->mine, 0, true, 0);
 }
 
 static struct ordered_peer *new_peer(struct ordered *o, const struct addr *addr)
@@ -337,7 +342,7 @@ static void on_introduction(struct ordered *o, uint64_t theirs, const struct ord
     struct ordered_peer *peer = find_by_theirs(o, theirs);
 
     if (peer) {
-        send_hello(o, from, peer->mine, theirs, false);
+        send_hello(o, from, peer->mine, theirs, false, 0);
         return;
     }
     peer = ordered_find(o, &from->addr);
@@ -354,7 +359,32 @@ static void on_introduction(struct ordered *o, uint64_t theirs, const struct ord
     else if (peer->next_theirs != theirs)
         peer->next_mine = new_tag(o);
     peer->next_theirs = theirs;
-    send_hello(o, from, peer->next_mine, theirs, true);
+    send_hello(o, from, peer->next_mine, theirs, true,
+               peer->established ? ordered_bond_of(peer) : 0);
+}
+
+/* Whom we introduce ourselves to has known us all the time, by another address of his. */
+static bool is_known_otherwise(const struct ordered_peer *peer, uint64_t bond)
+{
+    const struct ordered_peer *other = find_by_bond(peer->owner, bond);
+
+    return other && other != peer && !peer->established && is_bond(other, bond);
+}
+
+/* Two that are one, and there: else each would be the other's next incarnation, for ever. */
+static void join(struct ordered_peer *peer, uint64_t bond, const struct ordered_from *from)
+{
+    struct ordered_peer *other = find_by_bond(peer->owner, bond);
+
+    other->heard = ordered_now(other);
+    ordered_out_take(other, peer);
+    ordered_end_peer(peer);
+    if (!addr_equal(&other->now, &from->addr) || other->by_spare != from->by_spare) {
+        other->before = other->now;
+        ordered_out_moved(other);
+        set_place(other, from);
+    }
+    ordered_out_pump(other);
 }
 
 void ordered_on_hello(struct ordered *o, const struct ordered_packet *packet,
@@ -371,6 +401,9 @@ void ordered_on_hello(struct ordered *o, const struct ordered_packet *packet,
     if (peer->established && packet->to == peer->mine) {
         if (packet->from != peer->theirs)
             return; /* who knew my tag had another: a packet of long ago */
+    } else if (is_known_otherwise(peer, packet->known)) {
+        join(peer, packet->known, from);
+        return;
     } else if (is_unread(peer)) {
         return; /* it asks again, and by then it may be read */
     } else if (packet->to == peer->mine) {
@@ -381,7 +414,7 @@ void ordered_on_hello(struct ordered *o, const struct ordered_packet *packet,
         return;
     }
     if (asks)
-        send_hello(o, from, peer->mine, peer->theirs, false);
+        send_hello(o, from, peer->mine, peer->theirs, false, 0);
 }
 
 void ordered_on_reset(struct ordered *o, uint64_t bond)

@@ -18,7 +18,8 @@
  *
  * Single messages on a path that loses packets are sent again when SPARE_US have passed, and twice
  * that: it costs little, and waiting for a round trip costs them much. And what was lost twice,
- * while much waits for it at the other end, is sent twice.
+ * while much waits for it at the other end, is sent twice; not after an outage, when most is lost:
+ * the rate would be found to be half of what it is, and again half of that.
  *
  * How much may fly, and how fast, ordered_rate.c says. Pacing is a bucket of credit which holds
  * what the rate brings in BURST_US (timers may be late), at most BURST_BYTES: coturn's relay socket
@@ -115,6 +116,20 @@ void ordered_out_control(struct ordered_peer *peer, struct slice *data)
         peer->out.progress = ordered_now(peer);
     push(peer, *data, ORDERED_FIRST | ORDERED_LAST | ORDERED_CONTROL);
     *data = (struct slice){0};
+}
+
+void ordered_out_take(struct ordered_peer *peer, struct ordered_peer *other)
+{
+    struct ordered_out *out = &other->out;
+
+    if (other->is_unconfirmed && !peer->is_unconfirmed)
+        peer->out.progress = ordered_now(peer);
+    peer->is_unconfirmed = peer->is_unconfirmed || other->is_unconfirmed;
+    other->is_unconfirmed = false;
+    for (uint32_t n = out->kept; n != out->end; n++)
+        if (!(segment_at(out, n)->flags & ORDERED_CONTROL))
+            push(peer, slice_ref(&segment_at(out, n)->data), segment_at(out, n)->flags);
+    ordered_out_free(other);
 }
 
 /* Forgets everything before `first`. */
@@ -329,7 +344,8 @@ static void send_segment(struct ordered_peer *peer, uint32_t number)
     if (segment->sent < UINT16_MAX)
         segment->sent++;
     transmit(peer, number, asks(peer, more || out->lost.count > 0));
-    if (segment->sent >= TWICE && out->next - out->first > ORDERED_WINDOW / 4)
+    if (segment->sent >= TWICE && out->next - out->first > ORDERED_WINDOW / 4 &&
+        out->lost.count < out->flies.count)
         transmit(peer, number, false);
 }
 

@@ -50,7 +50,7 @@ void ordered_send(struct pipe *below, const struct addr *to, const struct ordere
 
     if (!below || !pipe_is_up(below))
         return;
-    slice.block = block_new_sized(ORDERED_ACK_BYTES + len);
+    slice.block = block_new_sized(ORDERED_HEAD_MAX + len);
     slice.data = block_start(slice.block);
     head = ordered_build(slice.data, packet);
     if (len > 0)

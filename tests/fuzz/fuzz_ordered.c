@@ -10,7 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    uint8_t bytes[ORDERED_ACK_BYTES];
+    uint8_t bytes[ORDERED_HEAD_MAX];
     struct ordered_packet packet;
     size_t head;
 

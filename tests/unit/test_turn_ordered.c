@@ -321,6 +321,47 @@ static void many_who_vanish(void **state)
     finish(&net, &a, &visitor);
 }
 
+static void write_to_another(struct pipe *pipe, const struct slice *data, const struct addr *from,
+                             void *arg)
+{
+    struct slice slice = slice_ref(data);
+    struct addr another = *from;
+
+    another.port += 5000;
+    ++*(unsigned *)arg;
+    pipe_write_to(pipe, &slice, &another);
+}
+
+/* Who is being heard keeps his place, although what he says makes the user write to others. */
+static void others_while_delivering(void **state)
+{
+    (void)state;
+    static const struct pipe_events events = {.message = write_to_another};
+    const struct turn_ordered_options options = {.give_up_ms = 500};
+    struct net net = {.loop = loop_new_virtual(17), .delay_us = 1 * MS_US};
+    struct side a, visitor;
+    unsigned messages = 0;
+
+    side_open(&a, &net, 1, &options);
+    pipe_add_listener(a.pipe, &events, &messages);
+    pipe_pause(a.pipe);
+    for (uint16_t i = 0; i < TURN_ORDERED_PEERS_MAX; i++) {
+        side_open(&visitor, &net, 1000 + i, NULL);
+        side_write(&visitor, &a);
+        run_for(net.loop, 50 * MS_US);
+        pipe_abort(visitor.pipe, -ECANCELED);
+        run_for(net.loop, 1 * MS_US);
+    }
+    run_for(net.loop, SEC_US);
+    assert_int_equal(messages + (unsigned)a.lost, 0);
+    pipe_resume(a.pipe);
+    run_for(net.loop, 100 * MS_US);
+    assert_int_equal(messages, TURN_ORDERED_PEERS_MAX);
+    run_for(net.loop, 5 * SEC_US);
+    assert_int_equal(pipe_queued(a.pipe), 0);
+    finish(&net, &a, &visitor);
+}
+
 /* A peer whose address changes is followed, and keeps its name. */
 static void moves(void **state)
 {
@@ -546,6 +587,7 @@ int main(void)
         cmocka_unit_test(empty_messages),
         cmocka_unit_test(room_for_short_messages),
         cmocka_unit_test(many_who_vanish),
+        cmocka_unit_test(others_while_delivering),
         cmocka_unit_test(ends_of_a_sender_while_paused),
         cmocka_unit_test(restart_at_the_first_address),
     };

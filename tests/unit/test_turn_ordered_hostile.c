@@ -20,7 +20,7 @@ struct attacker {
 static void put_with(struct attacker *attacker, const struct ordered_packet *packet,
                      const uint8_t *bytes, size_t len)
 {
-    struct slice slice = {block_new_sized(ORDERED_ACK_BYTES + len), NULL, 0};
+    struct slice slice = {block_new_sized(ORDERED_HEAD_MAX + len), NULL, 0};
 
     slice.data = block_start(slice.block);
     slice.len = ordered_build(slice.data, packet);

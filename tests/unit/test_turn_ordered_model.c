@@ -25,6 +25,8 @@
 
 struct life {
     uint64_t written, expected; /* messages; the reader's next */
+    uint64_t here;              /* the first to where it writes now */
+    uint64_t settled;           /* what was confirmed when its reader was told of it last */
     bool is_owed;               /* its writer is to be told of a loss, when he reads on */
     uint64_t confirmed, lost;   /* all before has been told to be */
 };
@@ -39,6 +41,8 @@ struct party {
     bool paused, closing;
     bool is_misled; /* the other is elsewhere, as somebody says who knows */
     bool is_fresh;  /* as a reader: knows that it may hear something again */
+    struct addr hears_from;
+    uint64_t read_on_at;
     unsigned hears; /* the writer's incarnation that was heard last */
     int lost, joined, moved;
 };
@@ -86,6 +90,22 @@ static struct life *life_of(struct party *party)
 
 /* --- What is heard --- */
 
+/* It may hear some things again, but for what their writer knows by now to have come. */
+static void freshen(struct party *reader)
+{
+    struct party *writer = reader->other;
+
+    reader->is_fresh = true;
+    for (unsigned i = 0; i <= writer->life; i++)
+        writer->lives[i].settled = writer->lives[i].confirmed;
+}
+
+/* Whether there may be something that it is told only when it reads on, or a moment later. */
+static bool is_to_be_told(const struct party *party)
+{
+    return party->paused || party->read_on_at == loop_now(party->model->net.loop);
+}
+
 static void on_message(struct pipe *pipe, const struct slice *data, const struct addr *from,
                        void *arg)
 {
@@ -95,28 +115,30 @@ static void on_message(struct pipe *pipe, const struct slice *data, const struct
     struct life *life;
 
     (void)pipe;
-    (void)from;
     assert_true(data->len >= HEAD);
     memcpy(head, data->data, HEAD);
-    if (head[0] > reader->other->life || head[0] < reader->hears)
-        BROKEN(m, "of incarnation %lu after %u", (unsigned long)head[0], reader->hears);
-    if (head[0] > reader->hears)
+    if (head[0] != reader->hears) {
+        if (head[0] > reader->other->life ||
+            (head[0] < reader->hears && addr_equal(from, &reader->hears_from)))
+            BROKEN(m, "of incarnation %lu after %u", (unsigned long)head[0], reader->hears);
         reader->is_fresh = true;
-    reader->hears = (unsigned)head[0];
+        reader->hears = (unsigned)head[0];
+        reader->hears_from = *from; /* by another name, it may come between */
+    }
     life = &reader->other->lives[head[0]];
     for (size_t i = HEAD; i < data->len; i += 997)
         if (data->data[i] != (uint8_t)(head[1] * 31 + i))
             BROKEN(m, "message %lu has other bytes", (unsigned long)head[1]);
-    if (head[1] > life->expected && head[1] > life->lost && reader->other->paused)
+    if (head[1] > life->expected && head[1] > life->lost && is_to_be_told(reader->other))
         life->is_owed = true;
     else if (head[1] > life->expected && head[1] > life->lost)
         BROKEN(m, "%c: message %lu instead of %lu, and lost only before %lu",
                'A' + (char)reader->index, (unsigned long)head[1], (unsigned long)life->expected,
                (unsigned long)life->lost);
-    if (head[1] < life->expected && (!reader->is_fresh || head[1] < life->confirmed))
+    if (head[1] < life->expected && (!reader->is_fresh || head[1] < life->settled))
         BROKEN(m, "%c: message %lu again, %lu was expected, %lu are confirmed%s",
                'A' + (char)reader->index, (unsigned long)head[1], (unsigned long)life->expected,
-               (unsigned long)life->confirmed, reader->is_fresh ? "" : ", and nobody said why");
+               (unsigned long)life->settled, reader->is_fresh ? "" : ", and nobody said why");
     reader->is_fresh = false;
     life->expected = head[1] + 1;
 }
@@ -128,7 +150,7 @@ static void on_joined(struct pipe *pipe, const struct addr *peer, bool again, vo
     (void)pipe;
     (void)peer;
     tell(party->model, party, again ? "is told of another incarnation" : "is told of the peer");
-    party->is_fresh = true;
+    freshen(party);
     party->joined++;
 }
 
@@ -147,13 +169,14 @@ static void on_lost(struct pipe *pipe, const struct addr *peer, size_t bytes, vo
     struct party *party = arg;
 
     tell(party->model, party, bytes ? "is told that messages are lost" : "is told of an end");
-    party->is_fresh = true;
+    freshen(party);
     party->lost++;
     if (bytes > 0)
         life_of(party)->is_owed = false;
-    if (bytes > 0 && pipe_queued(pipe) == 0)
-        life_of(party)->lost = life_of(party)->written;
-    if (addr_equal(peer, &party->dest))
+    if (bytes > 0) /* nothing waits, or only what was written to another place since */
+        life_of(party)->lost =
+            pipe_queued(pipe) == 0 ? life_of(party)->written : life_of(party)->here;
+    if (bytes > 0 || addr_equal(peer, &party->dest))
         party->is_misled = true;
 }
 
@@ -212,10 +235,17 @@ static void open_party(struct party *party, const struct addr *addr)
     party->pipe = turn_ordered_open(end_new_at(&party->model->net, addr), NULL);
     pipe_add_listener(party->pipe, &events, party);
     turn_ordered_set_events(party->pipe, &more, party);
-    party->is_fresh = true;
+    freshen(party);
     party->paused = party->closing = party->is_misled = false;
     party->dest = party->other->addr;
     tell(party->model, party, "begins");
+}
+
+/* It reads nothing any more. What it has confirmed and not read, nobody will. */
+static void stop_reading(struct party *party)
+{
+    for (unsigned i = 0; party->paused && i <= party->other->life; i++)
+        party->other->lives[i].lost = party->other->lives[i].written;
 }
 
 /* It has ended, and begins again. */
@@ -226,10 +256,6 @@ static void begin_again(struct party *party)
 
     run_for(m->net.loop, 1); /* the end is told */
     assert_null(party->pipe);
-    if (party->paused) { /* it has not read what was confirmed to it, and nobody will */
-        for (unsigned i = 0; i <= party->other->life; i++)
-            party->other->lives[i].lost = party->other->lives[i].written;
-    }
     if (below(m, 2))
         addr = fresh_addr(m, (unsigned)(1 + below(m, RELAYS)));
     party->life++;
@@ -244,6 +270,7 @@ static void restart(struct party *party)
     if (party->life + 1 >= LIVES_MAX)
         return;
     tell(party->model, party, "dies");
+    stop_reading(party);
     if (party->pipe)
         pipe_abort(party->pipe, -ECANCELED);
     begin_again(party);
@@ -254,6 +281,7 @@ static void close_party(struct party *party)
     if (!party->pipe || party->closing)
         return;
     tell(party->model, party, "closes");
+    stop_reading(party);
     party->closing = true;
     pipe_close(party->pipe);
 }
@@ -279,6 +307,7 @@ static void write_one(struct party *party, size_t len)
     if (party->is_misled && pipe_queued(party->pipe) == 0) {
         party->dest = party->other->addr;
         party->is_misled = false;
+        life_of(party)->here = head[1];
         tell(party->model, party, "writes to where the other is");
     }
     pipe_write_to(party->pipe, &slice, &party->dest);
@@ -303,6 +332,7 @@ static void pause(struct party *party)
         pipe_pause(party->pipe);
     else
         pipe_resume(party->pipe);
+    party->read_on_at = loop_now(party->model->net.loop);
 }
 
 /* Its address changes: at the same server or another; whether it knows, depends. */
@@ -329,7 +359,7 @@ static void forge(struct model *m)
     struct addr from = below(m, 2) ? m->parties[below(m, 2)].addr : fresh_addr(m, 9);
 
     for (uint64_t n = below(m, 40); n > 0; n--) {
-        uint8_t bytes[ORDERED_ACK_BYTES] = {0};
+        uint8_t bytes[ORDERED_HEAD_MAX] = {0};
         struct ordered_packet packet = {.type = ORDERED_HELLO + (unsigned)below(m, 5),
                                         .flags = (uint8_t)below(m, 16),
                                         .from = loop_random64(m->net.loop),

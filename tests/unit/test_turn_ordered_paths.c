@@ -213,7 +213,7 @@ static void late_from_an_earlier_place(void **state)
     (void)state;
     struct net net = {.loop = loop_new_virtual(1), .delay_us = 20 * MS_US};
     struct ordered_packet packet = {.type = ORDERED_ACK, .flags = ORDERED_ASK};
-    uint8_t bytes[ORDERED_ACK_BYTES];
+    uint8_t bytes[ORDERED_HEAD_MAX] = {0};
     struct addr before;
     struct slice slice;
     struct side a, b;
@@ -239,6 +239,31 @@ static void late_from_an_earlier_place(void **state)
     finish(&net, &a, &b);
 }
 
+/* Who is written to at another of his addresses is the same, and nothing begins anew. */
+static void two_addresses_of_one(void **state)
+{
+    (void)state;
+    struct net net = {.loop = loop_new_virtual(1), .delay_us = 20 * MS_US};
+    struct side a, b, b_there;
+
+    open_at(&a, &net, 1, 0, 10);
+    open_at(&b, &net, 2, 3, 20);
+    side_write(&a, &b);
+    run_for(net.loop, SEC_US);
+    b_there = b;
+    b_there.addr = at(3, 21);
+    for (int i = 0; i < 3; i++) {
+        side_write(&a, &b_there);
+        side_write(&b, &a);
+        run_for(net.loop, SEC_US);
+    }
+    assert_int_equal(b.expected, 4);
+    assert_int_equal(a.expected, 3);
+    assert_int_equal(a.joined + b.joined, 2);
+    assert_int_equal(a.lost_bytes + (size_t)b.lost, 0);
+    finish(&net, &a, &b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -249,6 +274,7 @@ int main(void)
         cmocka_unit_test(spare_ends),
         cmocka_unit_test(settles),
         cmocka_unit_test(late_from_an_earlier_place),
+        cmocka_unit_test(two_addresses_of_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
