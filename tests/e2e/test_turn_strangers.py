@@ -51,7 +51,7 @@ def send(message):
             s.sendto(packet, to)
 
 while bond == 0:
-    s.sendto(struct.pack(">BBH8sQ", 0xD1, 1, 1, tag, 0), to)
+    s.sendto(struct.pack(">BBH8sQQ", 0xD1, 1, 1, tag, 0, 0), to)
     hear(0.5)
 for i in range(offers):
     send(b"\2" + struct.pack(">IQ", i, size) + os.urandom(32) + b"name%d" % i)
