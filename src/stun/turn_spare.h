@@ -7,7 +7,7 @@
 
 /* Gives an ordered pipe over a TURN pipe with these settings a spare, at one of those servers that
  * have another host than the first; it is the ordered pipe's, and its troubles are told to nobody.
- * Nothing, if there is no such server. 0 or -ENOMEM. */
+ * Nothing, if there is no such server. 0 or a negative error. */
 int turn_spare_open(struct pipe *ordered, const struct turn_settings *settings);
 
 #endif
