@@ -10,6 +10,8 @@ libadit_a_SOURCES += \
 
 check_PROGRAMS += tests/unit/test-capture
 tests_unit_test_capture_SOURCES = tests/unit/test_capture.c
+check_PROGRAMS += tests/unit/test-trace
+tests_unit_test_trace_SOURCES = tests/unit/test_trace.c
 
 fuzz_targets += tests/fuzz/fuzz-capture tests/fuzz/fuzz-hex
 tests_fuzz_fuzz_capture_SOURCES = tests/fuzz/fuzz_capture.c
