@@ -74,26 +74,14 @@ static void print_address(struct listen *l)
 static void print_message(struct listen *l, const uint8_t *bytes, size_t len,
                           const struct addr *from)
 {
-    char text[ADDR_TEXT_MAX];
-
     progress_hide(&l->progress);
-    addr_format(from, text);
-    if (l->json) {
-        json_t *event = json_pack("{s:s, s:s, s:I}", "event", "message", "from", text, "bytes",
-                                  (json_int_t)len);
-        text_set_json(event, "text", bytes, len);
-        text_print_json(event);
+    if (!l->raw) {
+        text_print_message(bytes, len, from, l->json);
         return;
     }
-    if (l->raw) {
-        fwrite(bytes, 1, len, stdout);
-        if (len == 0 || bytes[len - 1] != '\n')
-            putchar('\n');
-    } else {
-        printf("%s: ", text);
-        text_print(stdout, bytes, len);
+    fwrite(bytes, 1, len, stdout);
+    if (len == 0 || bytes[len - 1] != '\n')
         putchar('\n');
-    }
     fflush(stdout);
 }
 

@@ -378,30 +378,11 @@ static void on_accepted(struct send *s, uint64_t offset)
     defer_soon(s->session.loop, &s->pump);
 }
 
-/* Something that the other side says; it must not pass for a line of ours. */
-static void take_text(struct send *s, const uint8_t *text, size_t len, const struct addr *from)
-{
-    char addr[ADDR_TEXT_MAX];
-
-    progress_hide(&s->progress);
-    addr_format(from, addr);
-    if (s->json) {
-        json_t *event = json_pack("{s:s, s:s, s:I}", "event", "message", "from", addr, "bytes",
-                                  (json_int_t)len);
-        text_set_json(event, "text", text, len);
-        text_print_json(event);
-        return;
-    }
-    printf("%s: ", addr);
-    text_print(stdout, text, len);
-    putchar('\n');
-    fflush(stdout);
-}
-
 static void take_parcel(struct send *s, const struct parcel *p)
 {
     if (p->type == PARCEL_TEXT) {
-        take_text(s, p->bytes, p->len, &s->to);
+        progress_hide(&s->progress);
+        text_print_message(p->bytes, p->len, &s->to, s->json);
         return;
     }
     if (p->id != s->id)
@@ -441,7 +422,8 @@ static void on_message(struct pipe *pipe, const struct slice *data, const struct
 
     (void)pipe;
     if (s->plain) {
-        take_text(s, data->data, data->len, from);
+        progress_hide(&s->progress);
+        text_print_message(data->data, data->len, from, s->json);
     } else if (addr_equal(from, &s->to) && s->state != SEND_OVER &&
                parcel_parse(data->data, data->len, &parcel) > 0) {
         heard(s);

@@ -136,3 +136,21 @@ void text_print_json(json_t *object)
     free(text);
     json_decref(object);
 }
+
+void text_print_message(const uint8_t *bytes, size_t len, const struct addr *from, bool json)
+{
+    char addr[ADDR_TEXT_MAX];
+
+    addr_format(from, addr);
+    if (json) {
+        json_t *event = json_pack("{s:s, s:s, s:I}", "event", "message", "from", addr, "bytes",
+                                  (json_int_t)len);
+        text_set_json(event, "text", bytes, len);
+        text_print_json(event);
+        return;
+    }
+    printf("%s: ", addr);
+    text_print(stdout, bytes, len);
+    putchar('\n');
+    fflush(stdout);
+}

@@ -11,6 +11,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "base/addr.h"
+
 #define TEXT_STEP_MAX 8 /* bytes that one character becomes, and a NUL */
 
 /* The character at the front (len is not 0) as it may be shown: itself, or a backslash and what it
@@ -24,5 +26,8 @@ const char *text_fit(const char *text, size_t columns, char *buf, size_t size);
 void text_set_json(json_t *object, const char *key, const uint8_t *bytes, size_t len);
 /* One line of JSON on standard output, at once; escaped, so that it is ASCII. Takes the object. */
 void text_print_json(json_t *object);
+/* What somebody says, on standard output, at once: a line with his address before it, so that it
+ * passes for none of ours, or an event in JSON. */
+void text_print_message(const uint8_t *bytes, size_t len, const struct addr *from, bool json);
 
 #endif
