@@ -308,10 +308,7 @@ static void limited_logins(void **state)
             assert_in_range(a.moves, 4, 7);
         else
             assert_int_equal(a.moves + a.troubles, 0);
-        world.to_peers = 0;
-        say(&a, &peer, "x");
-        run_for(SEC_US);
-        assert_int_equal(world.to_peers, 1);
+        check_relays(&a, &peer);
         client_close(&a);
         world_free(&world);
     }
@@ -478,10 +475,7 @@ static void forgotten_connection(void **state)
             fail_msg("%llu ms", (unsigned long long)(loop_now(world.loop) - begun) / 1000);
         assert_int_equal(a.nones, 0);
         run_for(2 * SEC_US);
-        world.to_peers = 0;
-        say(&a, &peer, "x");
-        run_for(SEC_US);
-        assert_int_equal(world.to_peers, 1);
+        check_relays(&a, &peer);
         client_close(&a);
         world_free(&world);
     }
@@ -508,10 +502,7 @@ static void outage(void **state)
     run_for(2 * SEC_US);
     assert_false(is_silent(&a));
     assert_int_equal(a.nones, 0);
-    world.to_peers = 0;
-    say(&a, &peer, "x");
-    run_for(SEC_US);
-    assert_int_equal(world.to_peers, 1);
+    check_relays(&a, &peer);
     assert_int_equal(world_alive(&world), 1);
     client_close(&a);
     world_free(&world);

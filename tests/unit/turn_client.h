@@ -61,6 +61,15 @@ static inline void say(struct client *from, const struct addr *to, const char *t
     pipe_write_to(from->r.pipe, &slice, to);
 }
 
+/* One message, in a second, and not twice. */
+static inline void check_relays(struct client *client, const struct addr *peer)
+{
+    world.to_peers = 0;
+    say(client, peer, "x");
+    run_for(SEC_US);
+    assert_int_equal(world.to_peers, 1);
+}
+
 static const struct turn_request plain;
 
 /* --- Names --- */
